@@ -1,0 +1,1 @@
+"""Kubeflow pipelines and components: their bodies only call the library."""

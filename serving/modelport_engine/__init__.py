@@ -1,0 +1,1 @@
+"""The local engine: InferenceServices on one machine, with Envoy in front."""

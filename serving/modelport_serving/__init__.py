@@ -1,0 +1,1 @@
+"""The runtime: the model server that every deployed model runs in."""

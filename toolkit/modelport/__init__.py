@@ -1,0 +1,1 @@
+"""From the notebook to production in one cell."""
