@@ -48,9 +48,7 @@ class MissingExtra(ModelportError):
     """An optional library is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
-        super().__init__(
-            f"{library} is not installed", f"run: pip install 'modelport[{extra}]'"
-        )
+        super().__init__(f"{library} is not installed", f"run: pip install 'modelport[{extra}]'")
 
 
 class TrackingError(ModelportError):

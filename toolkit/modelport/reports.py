@@ -196,11 +196,7 @@ class Benchmark(Report):
     def of(self, subject: Subject, batch_size: int = 1) -> Latency | None:
         """Return the measurement of one subject at one batch size, if there is one."""
         return next(
-            (
-                m
-                for m in self.measurements
-                if m.subject == subject and m.batch_size == batch_size
-            ),
+            (m for m in self.measurements if m.subject == subject and m.batch_size == batch_size),
             None,
         )
 

@@ -1,0 +1,88 @@
+"""The engine's settings: frozen, read from the environment once, at the edge.
+
+Every field says its unit, and why its default is what it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+from modelport_engine.errors import EngineStartFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "MODELPORT_ENGINE_"
+
+
+def _own_runtime() -> str:
+    # -P keeps the working directory off the import path: no file there can shadow a module.
+    return shlex.join([sys.executable, "-P", "-m", "modelport_serving"])
+
+
+def _half_of_the_cores() -> int:
+    return max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the engine works; field `x` is read from the variable `MODELPORT_ENGINE_X`."""
+
+    runtime: str = _own_runtime()
+    """Command line that starts a model server; KServe's arguments are appended to it."""
+
+    gateway_port: int = 8780
+    """TCP port tried first on a new home; free on most machines, unlike 8080."""
+
+    gateway_workers: int = _half_of_the_cores()
+    """Threads of Envoy; half of the cores, since the models need the others."""
+
+    startup_deadline: float = 120.0
+    """Seconds a replica may take to become ready; large models load slowly."""
+
+    start_attempts: int = 2
+    """Starts of a new revision that exits by itself before we give up; the second one
+    rules out a port that another program took in between."""
+
+    backoff_first: float = 0.5
+    """Seconds before a crashed replica is started again; doubles with each crash."""
+
+    backoff_limit: float = 30.0
+    """Seconds that the back-off never exceeds, so that a repaired machine recovers soon."""
+
+    stop_grace: float = 30.0
+    """Seconds a replica may take to end after SIGTERM; Kubernetes' own default."""
+
+    drain_limit: float = 60.0
+    """Seconds that requests on an old revision may take to end before it is stopped;
+    KServe's default request timeout."""
+
+    tick: float = 0.2
+    """Seconds between two looks at every process; bounds how late a crash is noticed."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read every `MODELPORT_ENGINE_*` variable that is set; `EngineStartFailed` if malformed."""
+        values: dict[str, str | int | float] = {}
+        for field in fields(cls):
+            name = PREFIX + field.name.upper()
+            text = environment.get(name)
+            if text is None:
+                continue
+            kind = type(field.default)
+            try:
+                values[field.name] = kind(text)
+            except ValueError:
+                raise EngineStartFailed(
+                    f"{name}={text!r} is not a number", "correct it or unset it"
+                ) from None
+        return cls(**values)  # type: ignore[arg-type]  # each has its field's own type
+
+    @property
+    def runtime_command(self) -> list[str]:
+        """The runtime's command line as separate arguments."""
+        return shlex.split(self.runtime)

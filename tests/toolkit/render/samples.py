@@ -1,0 +1,260 @@
+"""Release reports as the pipeline writes them, for every view's tests."""
+
+from __future__ import annotations
+
+from sklearn.datasets import load_breast_cancer
+
+from modelport.reports import (
+    Benchmark,
+    Candidate,
+    Certificate,
+    Conversion,
+    Deployment,
+    Evaluation,
+    Explanation,
+    Feature,
+    Footprint,
+    Gates,
+    Latency,
+    Registration,
+    ReleaseReport,
+    Resolution,
+    RuntimeSettings,
+    StepRecord,
+    Subject,
+    Verdict,
+    Verification,
+    WorstRow,
+)
+
+FEATURES = tuple(str(name) for name in load_breast_cancer().feature_names)
+URL = "http://127.0.0.1:8080/serving/default/tumor"
+STEPS = {
+    "resolve": 0.31,
+    "convert": 1.84,
+    "certify": 0.92,
+    "evaluate": 0.42,
+    "benchmark": 2.61,
+    "explain": 1.13,
+    "log": 0.74,
+    "gate": 0.01,
+    "deploy": 1.02,
+    "verify": 0.44,
+}
+
+
+def latency(subject: Subject, p50: float, batch_size: int = 1, concurrency: int = 1) -> Latency:
+    return Latency(
+        subject=subject,
+        batch_size=batch_size,
+        concurrency=concurrency,
+        requests=500,
+        p50_ms=p50,
+        p95_ms=p50 * 1.31,
+        p99_ms=p50 * 1.82,
+        max_ms=p50 * 4.5,
+        throughput=1000 * concurrency / (p50 * 1.08),
+    )
+
+
+def certificate() -> Certificate:
+    return Certificate(
+        verdict="passed",
+        reason="the largest difference is within the tolerance",
+        rows={"data": 114, "input example": 5, "synthetic": 1024},
+        max_abs_difference=1.1920929e-07,
+        max_rel_difference=3.4e-07,
+        p999_abs_difference=1.1e-07,
+        label_flips=0,
+        batch_sizes=(1, 7, 64),
+        tolerance_abs=1e-5,
+        tolerance_rel=1e-4,
+        tolerance_reason="100 trees summed in float32",
+        worst=tuple(
+            WorstRow(
+                row=row,
+                origin="data",
+                native="0.6800000000",
+                converted="0.6799998879",
+                difference=1.19e-07,
+            )
+            for row in (17, 80, 101)
+        ),
+    )
+
+
+def benchmark() -> Benchmark:
+    settings = (RuntimeSettings(), RuntimeSettings(intra_op_num_threads=2))
+    return Benchmark(
+        measurements=(
+            latency("native", 4.8123),
+            latency("native", 5.91, batch_size=64),
+            latency("converted", 0.0204),
+            latency("converted", 0.311, batch_size=64),
+        ),
+        footprints={
+            "native": Footprint(load_seconds=1.42, memory_bytes=61_400_000),
+            "converted": Footprint(load_seconds=0.021, memory_bytes=3_900_000),
+        },
+        settings=settings[0],
+        candidates=(
+            Candidate(settings=settings[0], p50_ms=0.0204, chosen=True),
+            Candidate(settings=settings[1], p50_ms=0.0291, chosen=False),
+        ),
+    )
+
+
+def explanation() -> Explanation:
+    return Explanation(
+        explained=True,
+        method="TreeExplainer",
+        output="probability of class 1",
+        rows=114,
+        base_value=0.6274,
+        residual=2.2e-16,
+        features=tuple(
+            Feature(name=name, importance=0.0712 * 0.82**place)
+            for place, name in enumerate(reversed(FEATURES))
+        ),
+    )
+
+
+def verdicts() -> tuple[Verdict, ...]:
+    return (
+        Verdict(
+            gate="p99<50ms",
+            metric="p99",
+            stage="before",
+            measured="0.0371 ms",
+            passed=True,
+            reason="49.96 ms below the limit",
+        ),
+        Verdict(
+            gate="accuracy>=0.9",
+            metric="accuracy",
+            stage="before",
+            measured="0.9561",
+            passed=True,
+            reason="0.0561 above the limit",
+        ),
+    )
+
+
+def live_verdicts() -> tuple[Verdict, ...]:
+    measured = {"p99<50ms": "1.51 ms", "accuracy>=0.9": "0.9561"}
+    return tuple(
+        verdict.model_copy(update={"stage": "live", "measured": measured[verdict.gate]})
+        for verdict in verdicts()
+    )
+
+
+def deployed() -> ReleaseReport:
+    scores = {"accuracy": 0.956140, "f1": 0.965517, "roc_auc": 0.993713}
+    return ReleaseReport(
+        release_id="20260301-101502-4f2a",
+        model="models:/breast-cancer@champion",
+        service="tumor",
+        namespace="default",
+        started_at="2026-03-01T10:15:02+00:00",
+        seconds=9.44,
+        outcome="deployed",
+        steps=tuple(StepRecord(name=n, state="done", seconds=s) for n, s in STEPS.items()),
+        resolution=Resolution(
+            source="models:/breast-cancer@champion",
+            uri="models:/breast-cancer/3",
+            name="breast-cancer",
+            version="3",
+            flavour="sklearn",
+        ),
+        conversion=Conversion(
+            converted=True,
+            flavour="sklearn",
+            converter="skl2onnx",
+            opset=21,
+            libraries={"skl2onnx": "1.19.1", "onnx": "1.18.0"},
+            size_bytes=421_888,
+        ),
+        certificate=certificate(),
+        evaluation=Evaluation(
+            measured=True,
+            task="classification",
+            rows=114,
+            metrics={"native": scores, "converted": scores},
+        ),
+        benchmark=benchmark(),
+        explanation=explanation(),
+        registration=Registration(
+            run_id="0b5c9f2e7d1448c0a3a9",
+            run_url="http://127.0.0.1:5000/#/experiments/1/runs/0b5c9f2e7d1448c0a3a9",
+            model_name="breast-cancer-onnx",
+            model_version="2",
+            model_uri="models:/breast-cancer-onnx/2",
+        ),
+        gates=Gates(verdicts=verdicts()),
+        deployment=Deployment(
+            service="tumor",
+            namespace="default",
+            revision="tumor-predictor-00002",
+            url=URL,
+            target="local",
+            ready_seconds=0.93,
+        ),
+        verification=Verification(
+            rows=114,
+            max_abs_difference=1.2e-07,
+            label_flips=0,
+            latencies=(latency("live", 0.83),),
+            metrics=scores,
+            verdicts=live_verdicts(),
+        ),
+    )
+
+
+def stopped() -> ReleaseReport:
+    """A gate fails before the deployment; accuracy has no labels to be measured on."""
+    missed = Verdict(
+        gate="p99<0.01ms",
+        metric="p99",
+        stage="before",
+        measured="0.0371 ms",
+        passed=False,
+        reason="0.0271 ms over the limit",
+    )
+    steps = tuple(
+        StepRecord(name=name, state="done", seconds=seconds)
+        for name, seconds in list(STEPS.items())[:7]
+    )
+    return deployed().model_copy(
+        update={
+            "outcome": "stopped",
+            "error": "gate p99<0.01ms is missed by 0.0271 ms: relax the gate or use a smaller model",
+            "seconds": 7.98,
+            "steps": (
+                *steps,
+                StepRecord(name="gate", state="failed", seconds=0.01, message="p99<0.01ms"),
+                StepRecord(name="deploy", state="skipped"),
+                StepRecord(name="verify", state="skipped"),
+            ),
+            "evaluation": Evaluation(
+                measured=False, reason="no data was given (--data), so there are no labels"
+            ),
+            "gates": Gates(verdicts=(missed,)),
+            "deployment": None,
+            "verification": None,
+        }
+    )
+
+
+def own_flavour() -> ReleaseReport:
+    """No converter takes the model: it is served by its own flavour."""
+    reason = "no converter takes a HistogramTransformer"
+    return deployed().model_copy(
+        update={
+            "conversion": Conversion(converted=False, flavour="sklearn", reason=reason),
+            "certificate": Certificate(verdict="not applicable", reason="nothing was converted"),
+            "benchmark": Benchmark(measurements=(latency("native", 4.8123),)),
+            "explanation": Explanation(
+                explained=False, reason="the model gives no numeric output"
+            ),
+        }
+    )

@@ -1,0 +1,29 @@
+"""ONNX models pass through: the graph is what will be served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelport import tracking
+from modelport.convert.base import Graph, NativeModel
+from modelport.convert.session import OnnxModel
+
+if TYPE_CHECKING:
+    from modelport.reports import Resolution
+
+
+def load(folder: Path, resolution: Resolution) -> OnnxModel:
+    """Load the graph with ONNX Runtime's defaults."""
+    del resolution
+    return OnnxModel(tracking.onnx_file(folder).read_bytes())
+
+
+def convert(native: NativeModel, resolution: Resolution) -> Graph:
+    """Return the graph as it was logged, once `onnx.checker` has passed it."""
+    import onnx
+
+    del resolution
+    graph = native.estimator
+    onnx.checker.check_model(graph)
+    return Graph(onnx=graph, converter="none (already ONNX)", libraries={"onnx": onnx.__version__})

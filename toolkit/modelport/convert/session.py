@@ -1,0 +1,134 @@
+"""ONNX Runtime, as the steps of a release use it: the toolkit's only user of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelport.convert.base import LABEL, Task
+from modelport.errors import UnsupportedModel
+from modelport.reports import RuntimeSettings, Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# ONNX Runtime's type names -> (Open Inference Protocol datatype, numpy dtype)
+_TYPES: dict[str, tuple[str, Any]] = {
+    "tensor(float)": ("FP32", np.float32),
+    "tensor(double)": ("FP64", np.float64),
+    "tensor(float16)": ("FP16", np.float16),
+    "tensor(int8)": ("INT8", np.int8),
+    "tensor(int16)": ("INT16", np.int16),
+    "tensor(int32)": ("INT32", np.int32),
+    "tensor(int64)": ("INT64", np.int64),
+    "tensor(uint8)": ("UINT8", np.uint8),
+    "tensor(uint16)": ("UINT16", np.uint16),
+    "tensor(uint32)": ("UINT32", np.uint32),
+    "tensor(uint64)": ("UINT64", np.uint64),
+    "tensor(bool)": ("BOOL", np.bool_),
+    "tensor(string)": ("BYTES", np.object_),
+}
+
+
+class OnnxModel:
+    """An ONNX graph in an ONNX Runtime session on the CPU.
+
+    Args:
+        graph: The serialized model.
+        settings: Session options; one thread by default.
+
+    Raises:
+        UnsupportedModel: ONNX Runtime does not take the graph.
+    """
+
+    def __init__(self, graph: bytes, settings: RuntimeSettings | None = None) -> None:
+        import onnxruntime as ort
+
+        self.estimator = graph
+        try:
+            self._session = ort.InferenceSession(
+                graph, _options(settings or RuntimeSettings()), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime raises classes of its own, unexported
+            raise UnsupportedModel(f"ONNX Runtime does not load the graph ({error})") from error
+        self._dtypes = {i.name: _type(i.type)[1] for i in self._session.get_inputs()}
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The graph's inputs."""
+        return tuple(_tensor(value) for value in self._session.get_inputs())
+
+    @cached_property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The graph's outputs."""
+        return tuple(_tensor(value) for value in self._session.get_outputs())
+
+    @property
+    def task(self) -> Task:
+        """A graph with a label classifies; what another one does is not written in it."""
+        return "classification" if any(o.name == LABEL for o in self.outputs) else "unknown"
+
+    def feed(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+        """Turn rows into the graph's inputs: one matrix, or a column [n, 1] each."""
+        if len(self._dtypes) == 1:
+            name, dtype = next(iter(self._dtypes.items()))
+            return {name: rows.to_numpy().astype(dtype)}
+        return {
+            name: rows[name].to_numpy().astype(dtype).reshape(-1, 1)
+            for name, dtype in self._dtypes.items()
+        }
+
+    def run(self, feed: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """Run the graph: outputs in the graph's order."""
+        answers: list[np.ndarray[Any, Any]] = self._session.run(None, feed)
+        return answers
+
+    def answer(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+        """Answer n rows: every output by name."""
+        outputs = self.run(self.feed(rows))
+        return {tensor.name: np.asarray(v) for tensor, v in zip(self.outputs, outputs, strict=True)}
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        """Answer with the first output, the label or the prediction."""
+        return self.run(self.feed(rows))[0]
+
+
+def optimise(graph: bytes, work: Path) -> bytes:
+    """Return the graph after ONNX Runtime's basic optimisations.
+
+    The basic level folds constants and drops redundant nodes, and keeps to standard ONNX
+    operators, so the saved model stays portable. `work` is a folder for the result.
+    """
+    import onnxruntime as ort
+
+    options = _options(RuntimeSettings())
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(work / "optimised.onnx")
+    ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return (work / "optimised.onnx").read_bytes()
+
+
+def _options(settings: RuntimeSettings) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = settings.intra_op_num_threads
+    options.inter_op_num_threads = settings.inter_op_num_threads
+    if settings.execution_mode == "parallel":
+        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+    return options
+
+
+def _type(name: str) -> tuple[str, Any]:
+    if name not in _TYPES:
+        raise UnsupportedModel(f"the graph has a value of type {name}, which cannot be served")
+    return _TYPES[name]
+
+
+def _tensor(value: Any) -> Tensor:
+    shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
+    return Tensor(name=value.name, datatype=_type(value.type)[0], shape=shape)

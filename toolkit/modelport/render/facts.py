@@ -1,0 +1,240 @@
+"""What a release report says, in words: one source for the notebook and the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from modelport.render import figures
+from modelport.render.comparison import SUBJECTS, main_latencies, metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from modelport.reports import (
+        Certificate,
+        Conversion,
+        Explanation,
+        Feature,
+        ReleaseReport,
+        RuntimeSettings,
+        StepState,
+        Verdict,
+    )
+
+Tone = Literal["good", "bad", "quiet"]
+Fact = tuple[str, str]
+
+TOP_FEATURES = 10
+MARKS: dict[StepState, str] = {
+    "waiting": "·",
+    "running": "▸",
+    "done": "✓",
+    "failed": "✗",
+    "skipped": "-",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The outcome in a few words, and how good it is."""
+
+    outcome: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One gate with its verdict before the deployment and its verdict on the live endpoint."""
+
+    gate: str
+    before: Verdict | None = None
+    live: Verdict | None = None
+
+
+def headline(report: ReleaseReport) -> Headline:
+    """Say how the release ended and, if it did not deploy, what ended it."""
+    if report.outcome == "deployed":
+        return Headline("Deployed", "good")
+    if report.outcome == "stopped":
+        return Headline(f"Stopped by {_stopped_by(report)}", "bad")
+    last = next((step.name for step in report.steps if step.state == "failed"), None)
+    word = report.outcome.capitalize()
+    return Headline(f"{word} in step {last}" if last else word, "bad")
+
+
+def _stopped_by(report: ReleaseReport) -> str:
+    failed = failed_verdicts(report)
+    if failed:
+        more = f" and {len(failed) - 1} more" if failed[1:] else ""
+        return f"gate {failed[0].gate}{more}"
+    if report.certificate and not report.certificate.passed:
+        return "the certificate"
+    return "a check"
+
+
+def failed_verdicts(report: ReleaseReport) -> tuple[Verdict, ...]:
+    """Return the verdicts that ended the release, those before the deployment first."""
+    return tuple(verdict for verdict in _verdicts(report) if not verdict.passed)
+
+
+def _verdicts(report: ReleaseReport) -> tuple[Verdict, ...]:
+    before = report.gates.verdicts if report.gates else ()
+    return before + (report.verification.verdicts if report.verification else ())
+
+
+def gate_rows(report: ReleaseReport) -> tuple[GateRow, ...]:
+    """Return one row per gate, in the order in which the gates were given."""
+    by_gate: dict[str, dict[str, Verdict]] = {}
+    for verdict in _verdicts(report):
+        by_gate.setdefault(verdict.gate, {})[verdict.stage] = verdict
+    return tuple(
+        GateRow(gate, before=found.get("before"), live=found.get("live"))
+        for gate, found in by_gate.items()
+    )
+
+
+def keeps_serving(report: ReleaseReport) -> str | None:
+    """Say what an unfinished release leaves behind; None for one that deployed."""
+    if report.outcome == "deployed":
+        return None
+    return f"The revision of {report.service} that served before this release keeps serving."
+
+
+def subtitle(report: ReleaseReport) -> str:
+    """Return `models:/churn/3 -> churn-00002 in default, 9.4 s`, with an arrow."""
+    model = report.resolution.uri if report.resolution else report.model
+    revision = f" → {report.deployment.revision}" if report.deployment else ""
+    return f"{model}{revision} · namespace {report.namespace} · {figures.seconds(report.seconds)}"
+
+
+def key_figures(report: ReleaseReport) -> tuple[Fact, ...]:
+    """Return the few figures worth a large type, as (figure, caption); only measured ones."""
+    return tuple(
+        fact
+        for fact in (
+            _live_latency(report),
+            _speed_up(report),
+            _main_metric(report),
+            _parity(report.certificate),
+        )
+        if fact
+    )
+
+
+def _live_latency(report: ReleaseReport) -> Fact | None:
+    live = main_latencies(report).get("live")
+    return (f"{figures.significant(live.p99_ms)} ms", "live p99") if live else None
+
+
+def _speed_up(report: ReleaseReport) -> Fact | None:
+    found = main_latencies(report)
+    if "native" not in found or "converted" not in found:
+        return None
+    said = figures.change(found["native"].p50_ms, found["converted"].p50_ms, "faster", "slower")
+    ratio, _, word = said.partition(" ")
+    return (ratio, f"{word} than native, p50") if word else None
+
+
+def _main_metric(report: ReleaseReport) -> Fact | None:
+    measured = metrics(report)
+    subject = next((one for one in reversed(SUBJECTS) if measured.get(one)), None)
+    if subject is None:
+        return None
+    own = measured[subject]
+    name = "accuracy" if "accuracy" in own else next(iter(own))
+    return figures.metric(own[name]), f"{name.replace('_', ' ')}, {subject}"
+
+
+def _parity(certificate: Certificate | None) -> Fact | None:
+    if certificate is None or certificate.verdict == "not applicable":
+        return None
+    rows = figures.count(certificate.rows_compared, "row")
+    return figures.difference(certificate.max_abs_difference), f"largest difference, {rows}"
+
+
+def certificate_facts(certificate: Certificate) -> tuple[Fact, ...]:
+    """Return the certificate as (name, value) pairs."""
+    by_origin = ", ".join(f"{number:,} {origin}" for origin, number in certificate.rows.items())
+    batches = ", ".join(str(size) for size in certificate.batch_sizes)
+    facts = (
+        ("rows compared", _with(f"{certificate.rows_compared:,}", by_origin)),
+        ("label flips", f"{certificate.label_flips:,}"),
+        ("largest difference", _largest(certificate)),
+        ("99.9th percentile", figures.difference(certificate.p999_abs_difference)),
+        ("tolerance", _tolerance(certificate)),
+        ("batch sizes", batches),
+    )
+    return tuple(fact for fact in facts if fact[1])
+
+
+def _largest(certificate: Certificate) -> str:
+    relative = f"{figures.difference(certificate.max_rel_difference)} relative"
+    return _with(figures.difference(certificate.max_abs_difference), relative)
+
+
+def _tolerance(certificate: Certificate) -> str:
+    absolute = figures.difference(certificate.tolerance_abs)
+    relative = figures.difference(certificate.tolerance_rel)
+    bounds = f"{absolute} absolute, {relative} relative"
+    return f"{bounds}: {certificate.tolerance_reason}" if certificate.tolerance_reason else bounds
+
+
+def served_how(conversion: Conversion) -> str:
+    """Say in which form the model is served, and why when it is not ONNX."""
+    if conversion.converted:
+        opset = f" (opset {conversion.opset})" if conversion.opset else ""
+        by = f" by {conversion.converter}" if conversion.converter else ""
+        size = f", {figures.size(conversion.size_bytes)}" if conversion.size_bytes else ""
+        return f"ONNX{opset}, converted from {conversion.flavour}{by}{size}"
+    reason = (conversion.reason or "no converter takes it").rstrip(". ")
+    return (
+        f"its own {conversion.flavour} flavour because {reason}; pickle is allowed for this service"
+    )
+
+
+def settings(chosen: RuntimeSettings) -> str:
+    """Return ONNX Runtime's session options in one line, under their own names."""
+    return (
+        f"intra_op_num_threads {chosen.intra_op_num_threads} · "
+        f"inter_op_num_threads {chosen.inter_op_num_threads} · {chosen.execution_mode}"
+    )
+
+
+def libraries(conversion: Conversion) -> str:
+    """Return `onnx 1.18, skl2onnx 1.19`."""
+    return ", ".join(f"{name} {version}" for name, version in conversion.libraries.items())
+
+
+def top_features(explanation: Explanation) -> tuple[Feature, ...]:
+    """Return the most important features, largest first."""
+    ranked = sorted(explanation.features, key=lambda one: one.importance, reverse=True)
+    return tuple(ranked[:TOP_FEATURES])
+
+
+def explanation_facts(explanation: Explanation) -> tuple[Fact, ...]:
+    """Return what the SHAP values rest on, as (name, value) pairs."""
+    base, residual = explanation.base_value, explanation.residual
+    facts = (
+        ("method", explanation.method),
+        ("output", explanation.output),
+        ("rows", f"{explanation.rows:,}"),
+        ("base value", None if base is None else figures.significant(base)),
+        ("additivity residual", None if residual is None else figures.difference(residual)),
+    )
+    return tuple((name, value) for name, value in facts if value)
+
+
+def rest_of_features(explanation: Explanation) -> str:
+    """Say how many features the plot leaves out; empty when it shows all."""
+    left = len(explanation.features) - TOP_FEATURES
+    return f"{figures.count(left, 'feature')} more, each less important" if left > 0 else ""
+
+
+def joined(facts: Iterable[Fact]) -> str:
+    """Return facts as one line: `rows 200 · base value 0.37`."""
+    return " · ".join(f"{name} {value}" for name, value in facts)
+
+
+def _with(value: str, detail: str) -> str:
+    return f"{value} ({detail})" if detail else value

@@ -1,0 +1,315 @@
+"""The report of a release as HTML: a fragment for the notebook, a page for MLflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelport.render import facts, figures
+from modelport.render.comparison import Comparison, Group, compare, load
+from modelport.render.curl import curl_line, metadata_line
+from modelport.render.layout import facts as fact_list
+from modelport.render.layout import (
+    folded,
+    fragment,
+    page,
+    part,
+    passed,
+    row,
+    table,
+)
+from modelport.render.markup import Html, join, link, tag
+
+if TYPE_CHECKING:
+    from modelport.reports import (
+        Benchmark,
+        Certificate,
+        Explanation,
+        Feature,
+        ReleaseReport,
+        StepRecord,
+        Subject,
+        Verdict,
+    )
+
+_HOW: dict[Subject, str] = {
+    "native": "in process",
+    "converted": "in process",
+    "live": "over HTTP",
+}
+
+
+def release_html(report: ReleaseReport, example: object = None) -> str:
+    """Return the report as one self-contained HTML fragment, for light and dark themes.
+
+    Args:
+        report: The release, however it ended.
+        example: One row for the curl line; without it the line asks for the model's metadata.
+    """
+    parts = (
+        _head(report),
+        _alert(report),
+        _key_figures(report),
+        _endpoint(report, example),
+        _comparison(report),
+        _pair(_certificate(report.certificate), _gates(report)),
+        _explanation(report.explanation),
+        _serving(report),
+        _steps(report.steps),
+        _footer(report),
+    )
+    return fragment(f"Release report of {report.service}", *parts)
+
+
+def release_page(report: ReleaseReport, example: object = None) -> str:
+    """Return the report as a whole HTML document that stands alone."""
+    title = f"{report.service}: {facts.headline(report).outcome}"
+    return page(title, Html(release_html(report, example)))
+
+
+def _head(report: ReleaseReport) -> Html:
+    said = facts.headline(report)
+    outcome = tag("b", said.outcome, class_=f"mp-{said.tone}")
+    service = tag("span", f" · {report.service}")
+    heading = tag("div", outcome, service, class_="mp-outcome", role="heading", aria_level="2")
+    subtitle = tag("div", facts.subtitle(report), class_="mp-soft")
+    return tag("div", heading, subtitle, class_=f"mp-head mp-{said.tone}")
+
+
+def _alert(report: ReleaseReport) -> Html | None:
+    serving = facts.keeps_serving(report)
+    if serving is None:
+        return None
+    error = tag("p", tag("b", report.error)) if report.error else None
+    failed = (tag("p", _missed(verdict)) for verdict in facts.failed_verdicts(report))
+    return tag("div", error, *failed, tag("p", serving), class_="mp-alert", role="alert")
+
+
+def _missed(verdict: Verdict) -> Html:
+    measured = f"{verdict.metric} {verdict.measured}" if verdict.measured else "not measured"
+    return join([passed(ok=False, text=verdict.gate), f" {measured}. {verdict.reason}"])
+
+
+def _key_figures(report: ReleaseReport) -> Html | None:
+    shown = facts.key_figures(report)
+    if not shown:
+        return None
+    tiles = (tag("div", tag("dt", caption), tag("dd", figure)) for figure, caption in shown)
+    return tag("dl", *tiles, class_="mp-figures")
+
+
+def _endpoint(report: ReleaseReport, example: object) -> Html | None:
+    if report.deployment is None or report.outcome != "deployed":
+        return None
+    url = report.deployment.url
+    if example is None:
+        command = metadata_line(url, report.service)
+    else:
+        command = curl_line(url, report.service, example)
+    address = tag("div", link(url, url), class_="mp-url")
+    return part("Live at", address, tag("pre", command, tabindex="0", aria_label="curl command"))
+
+
+def _comparison(report: ReleaseReport) -> Html | None:
+    compared = compare(report)
+    if not compared.subjects and report.evaluation is None:
+        return None
+    groups = (line for group in compared.groups for line in _group(group, compared))
+    columns = ("", *(_column(subject, compared) for subject in compared.subjects))
+    header = (*columns, "native → converted") if _has_changes(compared) else columns
+    whole = table(header, groups, "Native, converted and live model compared")
+    return part("Accuracy and speed", whole, _other_loads(compared))
+
+
+def _column(subject: Subject, compared: Comparison) -> Html:
+    under = compared.loads.get(subject)
+    return join([tag("b", subject), f"{_HOW[subject]}, {under}" if under else None])
+
+
+def _has_changes(compared: Comparison) -> bool:
+    return any(line.change for group in compared.groups for line in group.lines)
+
+
+def _group(group: Group, compared: Comparison) -> list[Html]:
+    if not group.lines and not group.note:
+        return []
+    width = str(len(compared.subjects) + 1 + _has_changes(compared))
+    note = tag("span", f" · {group.note}", class_="mp-soft") if group.note else None
+    head = tag("tr", tag("th", group.title, note, colspan=width), class_="mp-group")
+    lines = []
+    for line in group.lines:
+        values = (line.values.get(subject, figures.NOTHING) for subject in compared.subjects)
+        change = tag("td", line.change, class_="mp-change") if _has_changes(compared) else None
+        lines.append(row(line.name, *values, *([change] if change else [])))
+    return [head, *lines]
+
+
+def _other_loads(compared: Comparison) -> Html | None:
+    if not compared.other_loads:
+        return None
+    rows = (
+        row(
+            f"{one.subject}, {load(one)}",
+            *(figures.significant(ms) for ms in (one.p50_ms, one.p95_ms, one.p99_ms)),
+            figures.significant(one.throughput),
+        )
+        for one in compared.other_loads
+    )
+    header = ("load", "p50, ms", "p95, ms", "p99, ms", "requests/s")
+    return folded("Other loads", table(header, rows, "Latency under other loads"))
+
+
+def _pair(*parts: Html | None) -> Html | None:
+    shown = [one for one in parts if one]
+    return tag("div", *shown, class_="mp-pair") if shown else None
+
+
+def _certificate(certificate: Certificate | None) -> Html | None:
+    if certificate is None:
+        return None
+    if certificate.verdict == "not applicable":
+        return part("Certificate", tag("p", certificate.reason), note="not applicable")
+    verdict = passed(ok=certificate.passed, text=certificate.verdict)
+    reason = tag("p", tag("b", certificate.reason)) if not certificate.passed else None
+    shown = fact_list([("verdict", verdict), *facts.certificate_facts(certificate)])
+    return part("Certificate", reason, shown, _worst_rows(certificate))
+
+
+def _worst_rows(certificate: Certificate) -> Html | None:
+    if not certificate.worst:
+        return None
+    rows = (
+        row(
+            f"{one.origin} {one.row}",
+            one.native,
+            one.converted,
+            figures.difference(one.difference),
+        )
+        for one in certificate.worst
+    )
+    header = ("row", "native", "converted", "difference")
+    return folded("Rows that differ most", table(header, rows, "Rows that differ most"))
+
+
+def _gates(report: ReleaseReport) -> Html | None:
+    rows = facts.gate_rows(report)
+    if not rows:
+        return part("Gates", tag("p", "none were set", class_="mp-soft")) if report.gates else None
+    lines = (row(one.gate, _verdict(one.before), _verdict(one.live)) for one in rows)
+    return part("Gates", table(("gate", "before", "live"), lines, "Gates with their verdicts"))
+
+
+def _verdict(verdict: Verdict | None) -> Html:
+    if verdict is None:
+        return tag("td", figures.NOTHING, class_="mp-soft")
+    shown = passed(ok=verdict.passed, text=verdict.measured or "not measured")
+    return tag("td", shown, title=verdict.reason or None)
+
+
+def _explanation(explanation: Explanation | None) -> Html | None:
+    if explanation is None:
+        return None
+    if not explanation.explained:
+        reason = explanation.reason or "no reason given"
+        return part("What the model goes by", tag("p", f"not explained: {reason}"))
+    rest = facts.rest_of_features(explanation)
+    basis = facts.joined(facts.explanation_facts(explanation))
+    return part(
+        "What the model goes by",
+        _bars(facts.top_features(explanation)),
+        tag("p", f"{rest} · {basis}" if rest else basis, class_="mp-soft"),
+        note="mean |SHAP value|",
+    )
+
+
+def _bars(features: tuple[Feature, ...]) -> Html:
+    """Return a bar per feature, as a list that reads `name: value` without the bars."""
+    largest = max((one.importance for one in features), default=0.0) or 1.0
+    return tag(
+        "div",
+        *(_bar(one, 100 * one.importance / largest) for one in features),
+        class_="mp-bars",
+        role="list",
+        aria_label="Features by mean absolute SHAP value",
+    )
+
+
+def _bar(feature: Feature, percent: float) -> Html:
+    value = figures.significant(feature.importance)
+    bar = tag("span", style=f"width:{percent:.1f}%")
+    return tag(
+        "div",
+        tag("span", feature.name, class_="mp-name", title=feature.name),
+        tag("span", bar, class_="mp-track", aria_hidden="true"),
+        tag("span", value),
+        role="listitem",
+        aria_label=f"{feature.name}: {value}",
+    )
+
+
+def _serving(report: ReleaseReport) -> Html | None:
+    if report.conversion is None:
+        return None
+    shown = [("served as", facts.served_how(report.conversion)), *_runtime(report)]
+    return part("Serving", fact_list(shown), _candidates(report.benchmark))
+
+
+def _runtime(report: ReleaseReport) -> list[facts.Fact]:
+    found = []
+    if report.conversion and report.conversion.libraries:
+        found.append(("converted with", facts.libraries(report.conversion)))
+    if report.benchmark and report.conversion and report.conversion.converted:
+        found.append(("ONNX Runtime", facts.settings(report.benchmark.settings)))
+    if report.deployment:
+        ready = figures.seconds(report.deployment.ready_seconds)
+        found.append(("target", f"{report.deployment.target}, ready after {ready}"))
+    return found
+
+
+def _candidates(benchmark: Benchmark | None) -> Html | None:
+    if benchmark is None or not benchmark.candidates:
+        return None
+    rows = (
+        row(
+            facts.settings(one.settings),
+            figures.significant(one.p50_ms),
+            passed(ok=True, text="chosen") if one.chosen else None,
+        )
+        for one in benchmark.candidates
+    )
+    whole = table(("settings", "p50, ms", ""), rows, "Runtime settings that were tried")
+    return folded("Settings that were tried", whole)
+
+
+def _steps(steps: tuple[StepRecord, ...]) -> Html | None:
+    if not steps:
+        return None
+    timeline = (
+        tag("span", style=f"flex:{step.seconds:.3f}", title=step.name)
+        for step in steps
+        if step.seconds
+    )
+    return part(
+        "Steps",
+        tag("div", *timeline, class_="mp-timeline", aria_hidden="true"),
+        tag("ol", *(_step(step) for step in steps), class_="mp-steps"),
+    )
+
+
+def _step(step: StepRecord) -> Html:
+    tone = {"done": "mp-good", "failed": "mp-bad"}.get(step.state, "mp-soft")
+    time = None if step.seconds is None else figures.seconds(step.seconds)
+    said = time if step.state == "done" else ", ".join(filter(None, (step.state, time)))
+    return tag(
+        "li",
+        tag("span", f"{facts.MARKS[step.state]} ", class_=tone, aria_hidden="true"),
+        step.name,
+        tag("span", f" {said}", class_="mp-soft"),
+    )
+
+
+def _footer(report: ReleaseReport) -> Html:
+    found: list[str] = [f"release {report.release_id} · started {report.started_at}"]
+    if report.registration:
+        run = report.registration
+        found += [" · ", run.model_uri, " · ", link(run.run_url, f"MLflow run {run.run_id}")]
+    return tag("div", *found, class_="mp-part mp-soft")

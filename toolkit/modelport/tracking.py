@@ -1,0 +1,398 @@
+"""MLflow: where models come from and where releases are kept. The only user of mlflow."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from modelport.config import settings
+from modelport.errors import ModelNotFound, StorageError, TrackingError, UsageError
+from modelport.models import ModelRef
+from modelport.reports import Column, Resolution, RuntimeSettings, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+_NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}
+_FLAVOURS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost", "pytorch", "keras")
+DEFAULT_EXPERIMENT = "modelport"
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that make another process use the same MLflow as this one.
+
+    A notebook may have called `mlflow.set_tracking_uri`, which the environment does not show.
+    """
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is None or not hasattr(mlflow, "get_tracking_uri"):
+        return {}
+    return {
+        "MLFLOW_TRACKING_URI": str(mlflow.get_tracking_uri()),
+        "MLFLOW_REGISTRY_URI": str(mlflow.get_registry_uri()),
+    }
+
+
+def redacted(uri: str) -> str:
+    """Return the URI without the password that it may carry."""
+    parts = urlsplit(uri)
+    if not parts.password:
+        return uri
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}{port}"))
+
+
+def tracking_uri() -> str:
+    """Return the tracking URI in use, without a password."""
+    return redacted(str(_mlflow().get_tracking_uri()))
+
+
+def resolve(ref: ModelRef, folder: Path) -> Resolution:
+    """Download a model into `folder` and say exactly which one it is.
+
+    Raises:
+        ModelNotFound: No such model, version, alias or run; the message names what there is.
+        TrackingError: MLflow does not answer.
+    """
+    mlflow = _mlflow()
+    with _errors(ref):
+        uri, version = _pin(ref)
+        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+    model = mlflow.models.Model.load(str(folder))
+    return Resolution(
+        source=ref.uri,
+        uri=uri,
+        name=ref.name,
+        version=version,
+        run_id=model.run_id,
+        flavour=_flavour(model),
+        inputs=_columns(model.signature and model.signature.inputs),
+        outputs=_columns(model.signature and model.signature.outputs),
+        has_input_example=model.saved_input_example_info is not None,
+    )
+
+
+def input_example(folder: Path) -> pd.DataFrame | None:
+    """Return the rows of the model's input example, or None if it has none that is a table."""
+    import pandas as pd
+
+    model = _mlflow().models.Model.load(str(folder))
+    try:
+        example = model.load_input_example(str(folder))
+    except (OSError, ValueError):
+        return None
+    if isinstance(example, pd.DataFrame):
+        return example
+    if getattr(example, "ndim", 0) == 2:
+        return pd.DataFrame(example)
+    return None
+
+
+def load_sklearn(folder: Path) -> Any:
+    """Load a scikit-learn estimator from its model folder."""
+    return _load("sklearn", folder)
+
+
+def load_pyfunc(folder: Path) -> Any:
+    """Load a model of any flavour as a pyfunc."""
+    return _load("pyfunc", folder)
+
+
+def onnx_file(folder: Path) -> Path:
+    """Return the graph's file in a model folder of the onnx flavour."""
+    model = _mlflow().models.Model.load(str(folder))
+    return folder / str(model.flavors["onnx"]["data"])
+
+
+def start_run(release_id: str, service: str, resolution: Resolution) -> str:
+    """Begin the MLflow run of a release; return its id."""
+    with _errors():
+        client, experiment = _client(), _experiment_id()
+        tags = {
+            "mlflow.source.name": "modelport",
+            "modelport.release": release_id,
+            "modelport.service": service,
+            "modelport.model": resolution.uri,
+        }
+        run = client.create_run(experiment, tags=tags, run_name=f"release {service}")
+        return str(run.info.run_id)
+
+
+def log_onnx(
+    run_id: str,
+    name: str,
+    graph: bytes,
+    resolution: Resolution,
+    outputs: tuple[Tensor, ...],
+    runtime: RuntimeSettings,
+    example: pd.DataFrame | None,
+    folder: Path,
+) -> str:
+    """Register the graph as a version of `name` in the standard onnx flavour.
+
+    The folder that MLflow keeps comes back into `folder`: what is served is what is kept.
+    The signature's inputs are the source model's, its outputs the graph's.
+
+    Returns:
+        The new version's number.
+    """
+    import onnx
+
+    mlflow = _mlflow()
+    with _errors(), _in_run(run_id):
+        info = mlflow.onnx.log_model(
+            onnx.load_from_string(graph),
+            name="model",
+            registered_model_name=name,
+            signature=_signature(resolution, outputs),
+            input_example=example,
+            validate_serving_input=False,
+            pip_requirements=[f"onnx=={onnx.__version__}", _pinned("onnxruntime")],
+            onnx_session_options=runtime.model_dump(),
+            metadata={"modelport": {"source": resolution.uri}},
+            save_as_external_data=False,
+        )
+        version = str(info.registered_model_version)
+        mlflow.artifacts.download_artifacts(artifact_uri=info.model_uri, dst_path=str(folder))
+    return version
+
+
+def log_record(
+    run_id: str,
+    *,
+    metrics: dict[str, float] | None = None,
+    params: dict[str, str] | None = None,
+    files: dict[str, str] | None = None,
+) -> None:
+    """Add metrics, parameters and text files (by artifact path) to a run."""
+    mlflow = _mlflow()
+    with _errors(), _in_run(run_id):
+        if params:
+            mlflow.log_params(params)
+        if metrics:
+            mlflow.log_metrics(metrics)
+        for path, text in (files or {}).items():
+            mlflow.log_text(text, path)
+
+
+def end_run(run_id: str, *, passed: bool) -> None:
+    """Close a run as finished or failed."""
+    with _errors():
+        _client().set_terminated(run_id, "FINISHED" if passed else "FAILED")
+
+
+def set_alias(name: str, alias: str, version: str) -> None:
+    """Point an alias of a registered model to a version."""
+    with _errors():
+        _client().set_registered_model_alias(name, alias, version)
+
+
+def run_url(run_id: str) -> str | None:
+    """Return the run's page, or None when the store is no server."""
+    uri = tracking_uri()
+    if not uri.startswith(("http://", "https://")):
+        return None
+    with _errors():
+        experiment = _client().get_run(run_id).info.experiment_id
+    return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def model_uris(limit: int = 200) -> list[str]:
+    """Return `models:/name@alias` and `models:/name/version` of what is registered."""
+    with _errors():
+        registered = _client().search_registered_models(max_results=limit)
+    found = []
+    for model in registered:
+        found += [f"models:/{model.name}@{alias}" for alias in sorted(model.aliases)]
+        found += [f"models:/{model.name}/{v.version}" for v in model.latest_versions]
+    return found
+
+
+def _pin(ref: ModelRef) -> tuple[str, str | None]:
+    """Return the reference with its alias replaced by the version it points to now."""
+    if ref.kind != "models" or ref.name is None:
+        return ref.uri, None
+    if ref.alias is not None:
+        version = str(_client().get_model_version_by_alias(ref.name, ref.alias).version)
+    elif ref.version == "latest":
+        versions = _client().search_model_versions(f"name={ref.name!r}")
+        if not versions:
+            raise _not_found(ref)
+        version = str(max(int(v.version) for v in versions))
+    else:
+        version = str(_client().get_model_version(ref.name, ref.version).version)
+    return f"models:/{ref.name}/{version}", version
+
+
+def _mlflow() -> Any:
+    """Import mlflow, and make sure once in a process that its server answers."""
+    from modelport.extras import require
+
+    mlflow = require("mlflow", extra="release")
+    _check_server(str(mlflow.get_tracking_uri()))
+    return mlflow
+
+
+_answered: set[str] = set()
+
+
+def _check_server(uri: str) -> None:
+    """Ask a tracking server for its health: MLflow alone would retry for minutes."""
+    if uri in _answered or not uri.startswith(("http://", "https://")):
+        return
+    import urllib3
+
+    try:
+        urllib3.request(
+            "GET",
+            f"{uri.rstrip('/')}/health",
+            timeout=settings().tracking.connect_timeout,
+            retries=False,
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise TrackingError(
+            f"MLflow at {redacted(uri)} does not answer",
+            "start it, or set MLFLOW_TRACKING_URI to one that runs",
+        ) from error
+    _answered.add(uri)
+
+
+def _client() -> Any:
+    return _mlflow().MlflowClient()
+
+
+@contextmanager
+def _in_run(run_id: str) -> Iterator[None]:
+    """Make a run the active one, and leave its end to `end_run`."""
+    import mlflow
+
+    # The active run's default end marks it FINISHED, which only `end_run` may say.
+    mlflow.start_run(run_id=run_id)
+    try:
+        yield
+    finally:
+        mlflow.tracking.fluent._active_run_stack.get().pop()
+
+
+def _experiment_id() -> str:
+    client = _client()
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name))
+
+
+@contextmanager
+def _errors(ref: ModelRef | None = None) -> Iterator[None]:
+    """Turn MLflow's exceptions into one line each."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if ref is not None and error.error_code in _NOT_FOUND:
+            raise _not_found(ref) from error
+        if "No space left" in str(error) or "disk is full" in str(error):
+            raise StorageError("MLflow's disk is full", "free space and run again") from error
+        raise TrackingError(f"MLflow refuses: {_first_line(error)}", "check its log") from error
+    except OSError as error:
+        if ref is not None and isinstance(error, FileNotFoundError):
+            raise _not_found(ref) from error
+        raise
+
+
+def _not_found(ref: ModelRef) -> ModelNotFound:
+    return ModelNotFound(f"MLflow at {tracking_uri()} has no {ref.uri}", _suggestion(ref))
+
+
+def _suggestion(ref: ModelRef) -> str:
+    if ref.name is None:
+        return "check the run id and the path"
+    models = {m.name: m for m in _client().search_registered_models(max_results=200)}
+    if ref.name not in models:
+        close = difflib.get_close_matches(ref.name, models, n=3) or sorted(models)[:5]
+        known = ", ".join(close) if close else "none yet"
+        return f"registered models: {known}; set MLFLOW_TRACKING_URI if it is elsewhere"
+    if ref.alias is None:
+        newest = [v.version for v in models[ref.name].latest_versions]
+        return f"its newest version is {', '.join(map(str, newest)) or 'none yet'}"
+    aliases = ", ".join(sorted(models[ref.name].aliases)) or "none yet"
+    return f"its aliases: {aliases}"
+
+
+def _flavour(model: Any) -> str:
+    return next((name for name in _FLAVOURS if name in model.flavors), "python_function")
+
+
+def _columns(schema: Any) -> tuple[Column, ...]:
+    if not schema:
+        return ()
+    return tuple(_column(spec) for spec in schema.inputs)
+
+
+def _column(spec: Any) -> Column:
+    required = bool(getattr(spec, "required", True))
+    if hasattr(spec, "shape") and spec.shape is not None:
+        return Column(
+            name=spec.name, type=f"tensor({spec.type})", required=required, shape=spec.shape
+        )
+    kind = spec.type.name if hasattr(spec.type, "name") else str(spec.type)
+    return Column(name=spec.name, type=kind, required=required)
+
+
+def _signature(resolution: Resolution, outputs: tuple[Tensor, ...]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    def spec(column: Column) -> Any:
+        if column.shape is not None:
+            kind = column.type.removeprefix("tensor(").removesuffix(")")
+            return TensorSpec(_dtype(kind), column.shape, column.name)
+        return ColSpec(column.type, column.name, required=column.required)
+
+    produced = [TensorSpec(_oip_dtype(o.datatype), o.shape, o.name) for o in outputs]
+    given = Schema([spec(column) for column in resolution.inputs]) if resolution.inputs else None
+    return ModelSignature(inputs=given, outputs=Schema(produced))
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    import numpy as np
+
+    return np.dtype(name)
+
+
+def _oip_dtype(datatype: str) -> np.dtype[Any]:
+    """Translate an Open Inference Protocol datatype to numpy's."""
+    special = {"BYTES": "str", "BOOL": "bool"}
+    widths = {"FP": "float", "UINT": "uint", "INT": "int"}
+    if datatype in special:
+        return _dtype(special[datatype])
+    prefix = datatype.rstrip("0123456789")
+    return _dtype(f"{widths[prefix]}{datatype.removeprefix(prefix)}")
+
+
+def _load(flavour: str, folder: Path) -> Any:
+    mlflow = _mlflow()
+    try:
+        return getattr(mlflow, flavour).load_model(str(folder))
+    except Exception as error:
+        raise UsageError(
+            f"the {flavour} model does not load ({_first_line(error)})",
+            "install the libraries it was trained with; its requirements.txt names them",
+        ) from error
+
+
+def _pinned(package: str) -> str:
+    from importlib.metadata import version
+
+    return f"{package}=={version(package)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
