@@ -40,6 +40,17 @@ class EngineError(Exception):
         line = f"{self.what}: {self.todo}" if self.todo else self.what
         return " ".join(line.split())
 
+    @property
+    def document(self) -> dict[str, str]:
+        """The error as it travels between processes."""
+        return {"reason": self.reason, "what": self.what, "todo": self.todo}
+
+    @staticmethod
+    def of(document: dict[str, str]) -> EngineError:
+        """Give the error that another process has met."""
+        kind = BY_REASON.get(document["reason"], EngineError)
+        return kind(document["what"], document["todo"])
+
 
 class EngineUnavailable(EngineError):
     """No engine answers on this home, or it is stopping."""

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Self
 from modelport_engine.errors import EngineStartFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PREFIX = "MODELPORT_ENGINE_"
+
+_READERS: dict[str, Callable[[str], str | int | float]] = {"str": str, "int": int, "float": float}
 
 
 def _own_runtime() -> str:
@@ -61,21 +63,20 @@ class Settings:
     """Seconds that requests on an old revision may take to end before it is stopped;
     KServe's default request timeout."""
 
-    tick: float = 0.2
+    tick: float = 0.1
     """Seconds between two looks at every process; bounds how late a crash is noticed."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read every `MODELPORT_ENGINE_*` variable that is set; `EngineStartFailed` if malformed."""
+        """Read the variables that are set; `EngineStartFailed` if one is malformed."""
         values: dict[str, str | int | float] = {}
         for field in fields(cls):
             name = PREFIX + field.name.upper()
             text = environment.get(name)
             if text is None:
                 continue
-            kind = type(field.default)
             try:
-                values[field.name] = kind(text)
+                values[field.name] = _READERS[str(field.type)](text)
             except ValueError:
                 raise EngineStartFailed(
                     f"{name}={text!r} is not a number", "correct it or unset it"

@@ -1,1 +1,91 @@
-"""From the notebook to production in one cell."""
+"""From the notebook to production in one cell.
+
+`modelport.deploy("models:/churn@champion")` takes a model out of MLflow, converts it to ONNX,
+certifies that it answers the same, times and explains it, and deploys it as a KServe
+InferenceService. In a notebook: `%load_ext modelport`, then `%kserve_deploy`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from modelport.api import delete, deploy, down, plan, predict, services, status, up
+    from modelport.errors import (
+        CertificateFailed,
+        DataError,
+        DeploymentFailed,
+        GateFailed,
+        Interrupted,
+        MissingExtra,
+        ModelNotFound,
+        ModelportError,
+        PredictionError,
+        ServiceNotFound,
+        StorageError,
+        TargetError,
+        TrackingError,
+        UnsupportedModel,
+        UsageError,
+    )
+    from modelport.views import Plan, Release, Service, Services
+
+__version__ = _version("modelport")
+
+__all__ = [
+    "CertificateFailed",
+    "DataError",
+    "DeploymentFailed",
+    "GateFailed",
+    "Interrupted",
+    "MissingExtra",
+    "ModelNotFound",
+    "ModelportError",
+    "Plan",
+    "PredictionError",
+    "Release",
+    "Service",
+    "ServiceNotFound",
+    "Services",
+    "StorageError",
+    "TargetError",
+    "TrackingError",
+    "UnsupportedModel",
+    "UsageError",
+    "delete",
+    "deploy",
+    "down",
+    "plan",
+    "predict",
+    "services",
+    "status",
+    "up",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Plan", "Release", "Service", "Services"), "modelport.views"),
+    **dict.fromkeys(
+        ("delete", "deploy", "down", "plan", "predict", "services", "status", "up"),
+        "modelport.api",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is: `import modelport` alone costs next to nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "modelport.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Register the magics: what `%load_ext modelport` calls."""
+    import_module("modelport.magics").load(ipython)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -20,6 +19,7 @@ _MAX_CALLS = 20_000
 _MAX_SECONDS = 5.0
 
 Call = Callable[[], object]
+T = TypeVar("T")
 
 
 def measure(
@@ -36,7 +36,7 @@ def measure(
         call()
     taken: list[list[float]] = [[] for _ in range(concurrency)]
     begin = time.perf_counter()
-    _in_threads([lambda kept=kept: _repeat(call, seconds, kept) for kept in taken])
+    _in_threads([partial(_repeat, call, seconds, kept) for kept in taken])
     elapsed = time.perf_counter() - begin
     times = np.concatenate([np.asarray(kept) for kept in taken]) * 1000.0
     p50, p95, p99 = (float(q) for q in np.quantile(times, [0.5, 0.95, 0.99]))
@@ -53,22 +53,13 @@ def measure(
     )
 
 
-@dataclass
-class Load:
-    """What loading a model cost, filled in when the block ends."""
-
-    footprint: Footprint | None = None
-
-
-@contextmanager
-def loading() -> Iterator[Load]:
-    """Measure the time and the growth of resident memory of the block."""
-    load = Load()
+def loaded(load: Callable[[], T]) -> tuple[T, Footprint]:
+    """Load a model; return it with the time and the growth of resident memory that took."""
     process = psutil.Process()
     before = process.memory_info().rss
     begin = time.perf_counter()
-    yield load
-    load.footprint = Footprint(
+    model = load()
+    return model, Footprint(
         load_seconds=time.perf_counter() - begin,
         memory_bytes=max(0, process.memory_info().rss - before),
     )

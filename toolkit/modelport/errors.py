@@ -21,6 +21,11 @@ They know no transport: each edge (magic, CLI) renders them as one line, `what f
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelport.reports import ReleaseReport
+
 
 class ModelportError(Exception):
     """Something a user can act on.
@@ -28,7 +33,14 @@ class ModelportError(Exception):
     Args:
         what: What failed, in one sentence without a full stop.
         todo: What to do next, in one sentence without a full stop.
+
+    Attributes:
+        release: What was known of a release when this stopped it, if it was one.
+        details: The traceback of the failed step, for those who ask.
     """
+
+    release: ReleaseReport | None = None
+    details: str = ""
 
     def __init__(self, what: str, todo: str = "") -> None:
         super().__init__(what, todo)

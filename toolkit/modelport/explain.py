@@ -99,7 +99,8 @@ def _shown_output(found: _Values) -> int:
     outputs = found.values.shape[2]
     if outputs <= 2:
         return outputs - 1
-    return int(np.abs(found.values).sum(axis=(0, 1)).argmax())
+    importance: list[float] = np.abs(found.values).sum(axis=(0, 1)).tolist()
+    return importance.index(max(importance))
 
 
 def _numbers(model: NativeModel, rows: pd.DataFrame) -> np.ndarray[Any, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -229,8 +229,6 @@ class Registration(Report):
 
     run_id: str
     run_url: str | None
-    model_name: str
-    model_version: str
     model_uri: str
 
 
@@ -257,7 +255,10 @@ class Gates(Report):
 
 
 class Deployment(Report):
-    """Step 9: the InferenceService that took the model."""
+    """Step 9: the InferenceService that took the model.
+
+    `previous` is the manifest that it replaced, to go back to.
+    """
 
     service: str
     namespace: str
@@ -265,22 +266,50 @@ class Deployment(Report):
     url: str
     target: str
     ready_seconds: float
+    previous: dict[str, Any] | None = None
 
 
 class Verification(Report):
-    """Step 10: the live endpoint's answers, compared with the certified ones."""
+    """Step 10: the live endpoint's answers, compared with the certified ones.
+
+    `example` is the first row as it was sent: a V1 instance that works in a curl line.
+    """
 
     rows: int
+    rows_differing: int = 0
     max_abs_difference: float
     label_flips: int
     latencies: tuple[Latency, ...]
     metrics: dict[str, float] = Field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
+    example: dict[str, Any] | list[Any] | None = None
 
     @property
     def passed(self) -> bool:
         """True when every live gate is met."""
         return all(verdict.passed for verdict in self.verdicts)
+
+
+class Dossier(Report):
+    """What is known of a release once MLflow keeps it: the ground for gate and deployment."""
+
+    release_id: str
+    model: str
+    service: str
+    namespace: str
+    started_at: str
+    resolution: Resolution
+    conversion: Conversion
+    certificate: Certificate
+    evaluation: Evaluation
+    benchmark: Benchmark
+    explanation: Explanation
+    registration: Registration
+
+    @property
+    def subject(self) -> Literal["native", "converted"]:
+        """Which of the two models is served."""
+        return "converted" if self.conversion.converted else "native"
 
 
 class StepRecord(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from modelport.config import settings
 from modelport.errors import ModelNotFound, StorageError, TrackingError, UsageError
-from modelport.models import ModelRef
-from modelport.reports import Column, Resolution, RuntimeSettings, Tensor
+from modelport.reports import Column, Conversion, Resolution, RuntimeSettings
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from modelport.models import ModelRef
 
 _NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}
 _FLAVOURS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost", "pytorch", "keras")
@@ -130,7 +132,7 @@ def log_onnx(
     name: str,
     graph: bytes,
     resolution: Resolution,
-    outputs: tuple[Tensor, ...],
+    conversion: Conversion,
     runtime: RuntimeSettings,
     example: pd.DataFrame | None,
     folder: Path,
@@ -138,7 +140,8 @@ def log_onnx(
     """Register the graph as a version of `name` in the standard onnx flavour.
 
     The folder that MLflow keeps comes back into `folder`: what is served is what is kept.
-    The signature's inputs are the source model's, its outputs the graph's.
+    Its signature is the graph's; the source model's columns are in its metadata, under
+    `modelport.columns`.
 
     Returns:
         The new version's number.
@@ -146,17 +149,18 @@ def log_onnx(
     import onnx
 
     mlflow = _mlflow()
-    with _errors(), _in_run(run_id):
+    with _errors():
         info = mlflow.onnx.log_model(
             onnx.load_from_string(graph),
             name="model",
+            run_id=run_id,
             registered_model_name=name,
-            signature=_signature(resolution, outputs),
+            signature=_signature(conversion),
             input_example=example,
-            validate_serving_input=False,
             pip_requirements=[f"onnx=={onnx.__version__}", _pinned("onnxruntime")],
             onnx_session_options=runtime.model_dump(),
-            metadata={"modelport": {"source": resolution.uri}},
+            onnx_execution_providers=["CPUExecutionProvider"],
+            metadata={"modelport": _metadata(resolution)},
             save_as_external_data=False,
         )
         version = str(info.registered_model_version)
@@ -172,14 +176,18 @@ def log_record(
     files: dict[str, str] | None = None,
 ) -> None:
     """Add metrics, parameters and text files (by artifact path) to a run."""
-    mlflow = _mlflow()
-    with _errors(), _in_run(run_id):
-        if params:
-            mlflow.log_params(params)
-        if metrics:
-            mlflow.log_metrics(metrics)
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    with _errors():
+        client = _client()
+        client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in (metrics or {}).items()],
+            params=[Param(name, value) for name, value in (params or {}).items()],
+        )
         for path, text in (files or {}).items():
-            mlflow.log_text(text, path)
+            client.log_text(run_id, text, path)
 
 
 def end_run(run_id: str, *, passed: bool) -> None:
@@ -268,19 +276,6 @@ def _client() -> Any:
     return _mlflow().MlflowClient()
 
 
-@contextmanager
-def _in_run(run_id: str) -> Iterator[None]:
-    """Make a run the active one, and leave its end to `end_run`."""
-    import mlflow
-
-    # The active run's default end marks it FINISHED, which only `end_run` may say.
-    mlflow.start_run(run_id=run_id)
-    try:
-        yield
-    finally:
-        mlflow.tracking.fluent._active_run_stack.get().pop()
-
-
 def _experiment_id() -> str:
     client = _client()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
@@ -346,19 +341,27 @@ def _column(spec: Any) -> Column:
     return Column(name=spec.name, type=kind, required=required)
 
 
-def _signature(resolution: Resolution, outputs: tuple[Tensor, ...]) -> Any:
+def _signature(conversion: Conversion) -> Any:
+    """Describe the graph's own tensors, so that MLflow's pyfunc can feed them.
+
+    A lone matrix is unnamed and float64: then `pyfunc.predict` takes a DataFrame as pandas
+    makes it, and MLflow itself narrows it to the graph's float32. (With named columns MLflow
+    would flatten every output, and fail on probabilities.)
+    """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types import Schema, TensorSpec
 
-    def spec(column: Column) -> Any:
-        if column.shape is not None:
-            kind = column.type.removeprefix("tensor(").removesuffix(")")
-            return TensorSpec(_dtype(kind), column.shape, column.name)
-        return ColSpec(column.type, column.name, required=column.required)
+    if len(conversion.inputs) == 1 and conversion.inputs[0].datatype == "FP32":
+        given = [TensorSpec(_dtype("float64"), conversion.inputs[0].shape)]
+    else:
+        given = [TensorSpec(_oip_dtype(i.datatype), i.shape, i.name) for i in conversion.inputs]
+    produced = [TensorSpec(_oip_dtype(o.datatype), o.shape, o.name) for o in conversion.outputs]
+    return ModelSignature(inputs=Schema(given), outputs=Schema(produced))
 
-    produced = [TensorSpec(_oip_dtype(o.datatype), o.shape, o.name) for o in outputs]
-    given = Schema([spec(column) for column in resolution.inputs]) if resolution.inputs else None
-    return ModelSignature(inputs=given, outputs=Schema(produced))
+
+def _metadata(resolution: Resolution) -> dict[str, Any]:
+    columns = [c.model_dump(exclude={"shape"}) for c in resolution.inputs if c.name]
+    return {"source": resolution.uri, "columns": columns}
 
 
 def _dtype(name: str) -> np.dtype[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sklearn.datasets import load_breast_cancer
 
 from modelport.reports import (
@@ -29,6 +31,7 @@ from modelport.reports import (
 
 FEATURES = tuple(str(name) for name in load_breast_cancer().feature_names)
 URL = "http://127.0.0.1:8080/serving/default/tumor"
+SCORES = {"accuracy": 0.956140, "f1": 0.965517, "roc_auc": 0.993713}
 STEPS = {
     "resolve": 0.31,
     "convert": 1.84,
@@ -149,7 +152,6 @@ def live_verdicts() -> tuple[Verdict, ...]:
 
 
 def deployed() -> ReleaseReport:
-    scores = {"accuracy": 0.956140, "f1": 0.965517, "roc_auc": 0.993713}
     return ReleaseReport(
         release_id="20260301-101502-4f2a",
         model="models:/breast-cancer@champion",
@@ -179,15 +181,13 @@ def deployed() -> ReleaseReport:
             measured=True,
             task="classification",
             rows=114,
-            metrics={"native": scores, "converted": scores},
+            metrics={"native": SCORES, "converted": SCORES},
         ),
         benchmark=benchmark(),
         explanation=explanation(),
         registration=Registration(
             run_id="0b5c9f2e7d1448c0a3a9",
             run_url="http://127.0.0.1:5000/#/experiments/1/runs/0b5c9f2e7d1448c0a3a9",
-            model_name="breast-cancer-onnx",
-            model_version="2",
             model_uri="models:/breast-cancer-onnx/2",
         ),
         gates=Gates(verdicts=verdicts()),
@@ -204,7 +204,7 @@ def deployed() -> ReleaseReport:
             max_abs_difference=1.2e-07,
             label_flips=0,
             latencies=(latency("live", 0.83),),
-            metrics=scores,
+            metrics=SCORES,
             verdicts=live_verdicts(),
         ),
     )
@@ -252,9 +252,71 @@ def own_flavour() -> ReleaseReport:
         update={
             "conversion": Conversion(converted=False, flavour="sklearn", reason=reason),
             "certificate": Certificate(verdict="not applicable", reason="nothing was converted"),
+            "evaluation": deployed().evaluation.model_copy(update={"metrics": {"native": SCORES}}),
             "benchmark": Benchmark(measurements=(latency("native", 4.8123),)),
             "explanation": Explanation(
                 explained=False, reason="the model gives no numeric output"
             ),
         }
     )
+
+
+def service(name: str = "tumor", ready: str = "True") -> dict[str, Any]:
+    """An InferenceService as KServe's API gives it."""
+    annotations = {
+        "modelport.dev/model": "models:/breast-cancer-onnx/2",
+        "modelport.dev/release": "20260301-101502-4f2a",
+    }
+    predictor = {
+        "latestReadyRevision": f"{name}-predictor-00002",
+        "latestCreatedRevision": f"{name}-predictor-00002",
+        "traffic": [{"revisionName": f"{name}-predictor-00002", "percent": 100}],
+        "url": f"http://127.0.0.1:8080/serving/default/{name}",
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "creationTimestamp": "2026-03-01T10:15:02Z",
+            "annotations": annotations,
+        },
+        "spec": {"predictor": {"model": {"modelFormat": {"name": "onnx"}}}},
+        "status": {
+            "url": f"http://127.0.0.1:8080/serving/default/{name}",
+            "conditions": [
+                {"type": "PredictorReady", "status": "True"},
+                {"type": "IngressReady", "status": "True"},
+                {"type": "Ready", "status": ready},
+            ],
+            "components": {"predictor": predictor},
+            "modelStatus": {
+                "transitionStatus": "UpToDate",
+                "states": {"activeModelState": "Loaded", "targetModelState": "Loaded"},
+            },
+        },
+    }
+
+
+def broken_service(name: str = "churn") -> dict[str, Any]:
+    """An InferenceService whose first revision cannot load its model."""
+    item = service(name)
+    failure = {
+        "reason": "ModelLoadFailed",
+        "message": "model.onnx is not an ONNX file",
+        "modelRevisionName": f"{name}-predictor-00001",
+    }
+    item["status"] = {
+        "conditions": [
+            {"type": "PredictorReady", "status": "False", "reason": "RevisionFailed"},
+            {"type": "Ready", "status": "False", "reason": "RevisionFailed"},
+        ],
+        "components": {"predictor": {"latestCreatedRevision": f"{name}-predictor-00001"}},
+        "modelStatus": {
+            "transitionStatus": "BlockedByFailedLoad",
+            "states": {"targetModelState": "FailedToLoad"},
+            "lastFailureInfo": failure,
+        },
+    }
+    return item

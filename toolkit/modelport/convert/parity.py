@@ -20,6 +20,8 @@ from modelport.reports import Certificate, WorstRow
 if TYPE_CHECKING:
     import pandas as pd
 
+    from modelport.reports import Column
+
 TOLERANCE_ABS = 1e-5
 TOLERANCE_REL = 1e-4
 _TOLERANCE_REASON = (
@@ -55,7 +57,7 @@ class Comparison:
     @property
     def failed(self) -> np.ndarray[Any, Any]:
         """Rows outside the tolerance, and label flips that no tie explains; shape [n]."""
-        return (self.beyond > 0) | (self.flipped & ~self.undecided)
+        return np.asarray((self.beyond > 0) | (self.flipped & ~self.undecided))
 
 
 def certify(native: Model, converted: Model, probes: Sequence[Probe]) -> Certificate:
@@ -107,6 +109,30 @@ def synthetic(base: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
     picked = base.sample(count, replace=True, random_state=seed).reset_index(drop=True)
     columns = {name: _stray(picked[name], base[name], rng) for name in base.columns}
     return picked.assign(**columns)
+
+
+def invented(columns: Sequence[Column], count: int, seed: int = 0) -> pd.DataFrame:
+    """Make up numeric rows from a signature alone, of magnitudes from 0.01 to 1,000.
+
+    Raises:
+        DataError: The signature is missing, or has columns that are not numeric.
+    """
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    names: list[Any] = [column.name for column in columns if column.name is not None]
+    if columns and columns[0].shape is not None and len(columns[0].shape) == 2:
+        names = list(range(columns[0].shape[1]))
+    if not names or any(column.type == "string" for column in columns):
+        raise DataError(
+            "there is no row to certify the conversion on",
+            "pass --data, or log the model with an input example",
+        )
+    shape = (count, len(names))
+    values = rng.normal(size=shape) * 10 ** rng.uniform(-2, 3, size=shape)
+    frame = pd.DataFrame(values, columns=names)
+    whole = {c.name: "int64" for c in columns if c.type in {"integer", "long", "boolean"}}
+    return frame.astype(whole)
 
 
 def _stray(column: pd.Series, source: pd.Series, rng: np.random.Generator) -> Any:

@@ -111,6 +111,22 @@ def optimise(graph: bytes, work: Path) -> bytes:
     return (work / "optimised.onnx").read_bytes()
 
 
+def opset(graph: bytes) -> int:
+    """Return the version of the main ONNX operator set that a graph uses."""
+    import onnx
+
+    proto = onnx.load_from_string(graph)
+    return max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of what reads and optimises graphs."""
+    import onnx
+    import onnxruntime
+
+    return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+
+
 def _options(settings: RuntimeSettings) -> Any:
     import onnxruntime as ort
 

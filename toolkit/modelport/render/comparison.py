@@ -35,7 +35,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The whole table: `loads` says under which load each subject's latency was measured."""
+    """The whole table.
+
+    `loads` says under which load each subject's latency was measured; it is empty where one
+    load holds for all and the latency's note says so.
+    """
 
     subjects: tuple[Subject, ...]
     groups: tuple[Group, ...]
@@ -48,12 +52,15 @@ def compare(report: ReleaseReport) -> Comparison:
     latencies = _latencies(report)
     main = main_latencies(report)
     footprints = report.benchmark.footprints if report.benchmark else {}
-    groups = (_accuracy(report), _latency(main), _footprint(footprints))
+    loads = {subject: load(latency) for subject, latency in main.items()}
+    common = len(set(loads.values())) == 1
+    note = next(iter(loads.values())) if common else ""
+    groups = (_accuracy(report), _latency(main, note), _footprint(footprints))
     shown = {subject for group in groups for line in group.lines for subject in line.values}
     return Comparison(
         subjects=tuple(subject for subject in SUBJECTS if subject in shown),
         groups=groups,
-        loads={subject: load(latency) for subject, latency in main.items()},
+        loads={} if common else loads,
         other_loads=tuple(one for one in latencies if one is not main[one.subject]),
     )
 
@@ -106,7 +113,7 @@ def _metric(name: str, measured: Mapping[Subject, Mapping[str, float]]) -> Line:
     return Line(name.replace("_", " "), shown, _between(values, figures.shift))
 
 
-def _latency(main: Mapping[Subject, Latency]) -> Group:
+def _latency(main: Mapping[Subject, Latency], note: str) -> Group:
     if not main:
         return Group("Latency", note="not measured: the release did not get that far")
     percentiles = tuple(
@@ -114,7 +121,6 @@ def _latency(main: Mapping[Subject, Latency]) -> Group:
         for name in ("p50", "p95", "p99")
     )
     throughput = {subject: one.throughput for subject, one in main.items()}
-    note = "live includes HTTP and the gateway" if "live" in main else ""
     return Group("Latency", (*percentiles, _line_more("requests/s", throughput)), note)
 
 

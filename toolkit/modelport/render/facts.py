@@ -18,8 +18,10 @@ if TYPE_CHECKING:
         Feature,
         ReleaseReport,
         RuntimeSettings,
+        StepRecord,
         StepState,
         Verdict,
+        Verification,
     )
 
 Tone = Literal["good", "bad", "quiet"]
@@ -193,17 +195,44 @@ def served_how(conversion: Conversion) -> str:
     )
 
 
+def serving_facts(report: ReleaseReport) -> tuple[Fact, ...]:
+    """Return how and where the model is served, as (name, value) pairs."""
+    conversion, found = report.conversion, []
+    if conversion:
+        found.append(("served as", served_how(conversion)))
+    if conversion and conversion.libraries:
+        by_name = (f"{name} {version}" for name, version in conversion.libraries.items())
+        found.append(("converted with", ", ".join(by_name)))
+    if conversion and conversion.converted and report.benchmark:
+        found.append(("ONNX Runtime", settings(report.benchmark.settings)))
+    if report.deployment:
+        ready = figures.seconds(report.deployment.ready_seconds)
+        found.append(("target", f"{report.deployment.target}, ready after {ready}"))
+    if report.verification:
+        found.append(("live answers", _replayed(report.verification)))
+    return tuple(found)
+
+
+def _replayed(live: Verification) -> str:
+    differing = f"{live.rows_differing:,} differ" if live.rows_differing else "none differs"
+    flips = figures.count(live.label_flips, "label flip")
+    largest = figures.difference(live.max_abs_difference)
+    rows = figures.count(live.rows, "row")
+    return f"{rows} replayed, {differing}, {flips}, largest difference {largest}"
+
+
+def step_time(step: StepRecord) -> str:
+    """Return a step's time, after its state unless it is done: `1.8 s`, `failed, 0.4 s`."""
+    time = "" if step.seconds is None else figures.seconds(step.seconds)
+    return ", ".join(filter(None, ("" if step.state == "done" else step.state, time)))
+
+
 def settings(chosen: RuntimeSettings) -> str:
     """Return ONNX Runtime's session options in one line, under their own names."""
     return (
         f"intra_op_num_threads {chosen.intra_op_num_threads} · "
         f"inter_op_num_threads {chosen.inter_op_num_threads} · {chosen.execution_mode}"
     )
-
-
-def libraries(conversion: Conversion) -> str:
-    """Return `onnx 1.18, skl2onnx 1.19`."""
-    return ", ".join(f"{name} {version}" for name, version in conversion.libraries.items())
 
 
 def top_features(explanation: Explanation) -> tuple[Feature, ...]:
@@ -228,7 +257,7 @@ def explanation_facts(explanation: Explanation) -> tuple[Fact, ...]:
 def rest_of_features(explanation: Explanation) -> str:
     """Say how many features the plot leaves out; empty when it shows all."""
     left = len(explanation.features) - TOP_FEATURES
-    return f"{figures.count(left, 'feature')} more, each less important" if left > 0 else ""
+    return f"{figures.count(left, 'more feature')}, each less important" if left > 0 else ""
 
 
 def joined(facts: Iterable[Fact]) -> str:

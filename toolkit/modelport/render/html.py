@@ -51,9 +51,8 @@ def release_html(report: ReleaseReport, example: object = None) -> str:
         _key_figures(report),
         _endpoint(report, example),
         _comparison(report),
-        _pair(_certificate(report.certificate), _gates(report)),
-        _explanation(report.explanation),
-        _serving(report),
+        _pair(_certificate(report.certificate), _explanation(report.explanation)),
+        _pair(_serving(report), _gates(report)),
         _steps(report.steps),
         _footer(report),
     )
@@ -117,12 +116,13 @@ def _comparison(report: ReleaseReport) -> Html | None:
     columns = ("", *(_column(subject, compared) for subject in compared.subjects))
     header = (*columns, "native → converted") if _has_changes(compared) else columns
     whole = table(header, groups, "Native, converted and live model compared")
-    return part("Accuracy and speed", whole, _other_loads(compared))
+    even = tag("div", whole, class_="mp-even")
+    return part("Accuracy and speed", even, _other_loads(compared))
 
 
 def _column(subject: Subject, compared: Comparison) -> Html:
-    under = compared.loads.get(subject)
-    return join([tag("b", subject), f"{_HOW[subject]}, {under}" if under else None])
+    measured = ", ".join(filter(None, (_HOW[subject], compared.loads.get(subject))))
+    return join([tag("b", subject), measured])
 
 
 def _has_changes(compared: Comparison) -> bool:
@@ -210,11 +210,11 @@ def _explanation(explanation: Explanation | None) -> Html | None:
         return None
     if not explanation.explained:
         reason = explanation.reason or "no reason given"
-        return part("What the model goes by", tag("p", f"not explained: {reason}"))
+        return part("Top features", tag("p", f"not explained: {reason}"))
     rest = facts.rest_of_features(explanation)
     basis = facts.joined(facts.explanation_facts(explanation))
     return part(
-        "What the model goes by",
+        "Top features",
         _bars(facts.top_features(explanation)),
         tag("p", f"{rest} · {basis}" if rest else basis, class_="mp-soft"),
         note="mean |SHAP value|",
@@ -247,22 +247,8 @@ def _bar(feature: Feature, percent: float) -> Html:
 
 
 def _serving(report: ReleaseReport) -> Html | None:
-    if report.conversion is None:
-        return None
-    shown = [("served as", facts.served_how(report.conversion)), *_runtime(report)]
-    return part("Serving", fact_list(shown), _candidates(report.benchmark))
-
-
-def _runtime(report: ReleaseReport) -> list[facts.Fact]:
-    found = []
-    if report.conversion and report.conversion.libraries:
-        found.append(("converted with", facts.libraries(report.conversion)))
-    if report.benchmark and report.conversion and report.conversion.converted:
-        found.append(("ONNX Runtime", facts.settings(report.benchmark.settings)))
-    if report.deployment:
-        ready = figures.seconds(report.deployment.ready_seconds)
-        found.append(("target", f"{report.deployment.target}, ready after {ready}"))
-    return found
+    shown = facts.serving_facts(report)
+    return part("Serving", fact_list(shown), _candidates(report.benchmark)) if shown else None
 
 
 def _candidates(benchmark: Benchmark | None) -> Html | None:
@@ -297,13 +283,11 @@ def _steps(steps: tuple[StepRecord, ...]) -> Html | None:
 
 def _step(step: StepRecord) -> Html:
     tone = {"done": "mp-good", "failed": "mp-bad"}.get(step.state, "mp-soft")
-    time = None if step.seconds is None else figures.seconds(step.seconds)
-    said = time if step.state == "done" else ", ".join(filter(None, (step.state, time)))
     return tag(
         "li",
         tag("span", f"{facts.MARKS[step.state]} ", class_=tone, aria_hidden="true"),
         step.name,
-        tag("span", f" {said}", class_="mp-soft"),
+        tag("span", f" {facts.step_time(step)}", class_="mp-soft"),
     )
 
 

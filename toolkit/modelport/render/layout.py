@@ -78,5 +78,6 @@ def _is_cell(cell: str | None) -> bool:
 
 def passed(ok: bool, text: str) -> Html:  # noqa: FBT001 - a verdict, not a switch
     """Return a verdict with a mark that does not rest on colour alone."""
-    mark = "✓" if ok else "✗"
-    return tag("span", f"{mark} {text}", class_="mp-good" if ok else "mp-bad")
+    if ok:
+        return tag("span", tag("span", "✓", class_="mp-good"), f" {text}")
+    return tag("b", f"✗ {text}", class_="mp-bad")

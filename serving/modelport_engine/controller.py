@@ -1,0 +1,213 @@
+"""The engine as a whole: start, take over, the operations of the API, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from modelport_engine import objects
+from modelport_engine.errors import EngineError, EngineUnavailable, InvalidObject, NotFound
+from modelport_engine.processes import kill_strays
+from modelport_engine.reconciler import Reconciler, World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from modelport_engine.records import Key, Service
+
+log = logging.getLogger(__name__)
+
+_GATEWAY_PAUSE = 1.0
+# Seconds between two attempts to start an Envoy that does not stay up.
+
+
+class Changes:
+    """Wakes whoever waits for a change of any service."""
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def notify(self) -> None:
+        """Wake all who wait now."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, limit: float) -> bool:
+        """Wait for the next change; False when there is none within `limit` seconds."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            done, _ = await asyncio.wait([waiter], timeout=max(0.0, limit))
+            return bool(done)
+        finally:
+            self._waiters.discard(waiter)
+
+
+class Controller:
+    """Keeps every service as its object says, one reconciler each."""
+
+    def __init__(self, world: World, changes: Changes) -> None:
+        self.world = world
+        self.stopping = False
+        self._changes = changes
+        self._reconcilers: dict[Key, Reconciler] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Bring back what was deployed; processes taken over serve on meanwhile."""
+        for service in self.world.store.services():
+            if not service.deleted and service.rolled_out:
+                predictor = objects.read_predictor(service.spec)
+                traffic = ((service.rolled_out, 100),)
+                self.world.routing.decide(service.key, traffic, predictor.timeout)
+        await self.world.gateway.start(self.world.routing.table())
+        for service in self.world.store.services():
+            self._reconciler(service.key)
+        self._spawn(self._keep_gateway())
+
+    async def stop(self) -> None:
+        """Stop every replica gracefully, then the gateway; the objects stay."""
+        if self.stopping:
+            return
+        self.stopping = True
+        self._changes.notify()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        fleet = self.world.fleet
+        await asyncio.gather(*(fleet.stop(replica) for replica in fleet.all()))
+        await self.world.gateway.stop()
+        kill_strays(self.world.paths.home, keep=set())
+
+    def apply(self, document: Any, key: Key) -> dict[str, Any]:
+        """Create or replace an object; it is durable when this returns.
+
+        Raises:
+            InvalidObject: when it cannot be accepted as written.
+            Conflict: when it is being deleted, or was changed meanwhile.
+            EngineUnavailable: when the engine is stopping.
+            StorageFailed: when it cannot be kept.
+        """
+        self._refuse_if_stopping()
+        wanted = objects.parse(document)
+        if (wanted.namespace, wanted.name) != key:
+            raise InvalidObject(
+                f"the object is {wanted.namespace}/{wanted.name}, the address {key}",
+                "make them the same",
+            )
+        objects.check_folder(wanted.predictor.model.storage_uri)
+        service = self.world.store.apply(wanted)
+        reconciler = self._reconciler(service.key)
+        reconciler.forgive()
+        # What failed before must not be read as the answer to this apply.
+        reconciler.save_status()
+        reconciler.wake()
+        return self.get(key)
+
+    def get(self, key: Key) -> dict[str, Any]:
+        """Give an object with its status; `NotFound` when there is none."""
+        return document_of(self.world.store.service(key))
+
+    def list(self, namespace: str | None = None) -> dict[str, Any]:
+        """Give all objects, or those of one namespace, as an InferenceServiceList."""
+        return {
+            "apiVersion": objects.API_VERSION,
+            "kind": f"{objects.KIND}List",
+            "metadata": {},
+            "items": [document_of(service) for service in self.world.store.services(namespace)],
+        }
+
+    def delete(self, key: Key) -> dict[str, Any]:
+        """Mark an object as deleted; it is gone when its processes and routes are."""
+        self._refuse_if_stopping()
+        service = self.world.store.mark_deleted(key)
+        self._changes.notify()
+        self._reconciler(key).wake()
+        return document_of(service)
+
+    async def watch(self, key: Key, limit: float) -> AsyncIterator[dict[str, Any]]:
+        """Give Kubernetes' watch events of one object, the present state first.
+
+        Ends after `limit` seconds, after the object is gone, or when the engine stops.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit
+        document = self.get(key)
+        yield {"type": "ADDED", "object": document}
+        while not self.stopping:
+            try:
+                current = self.get(key)
+            except NotFound:
+                yield {"type": "DELETED", "object": document}
+                return
+            if current != document:
+                document = current
+                yield {"type": "MODIFIED", "object": document}
+            elif not await self._changes.wait(deadline - loop.time()):
+                return
+
+    def _refuse_if_stopping(self) -> None:
+        if self.stopping:
+            raise EngineUnavailable("the engine is stopping", "try again when it is gone")
+
+    def _reconciler(self, key: Key) -> Reconciler:
+        if key not in self._reconcilers:
+            self._reconcilers[key] = Reconciler(key, self.world)
+            self._spawn(self._reconcile(self._reconcilers[key]))
+        return self._reconcilers[key]
+
+    async def _reconcile(self, reconciler: Reconciler) -> None:
+        await reconciler.run()
+        # Nothing is awaited since the service was removed, so a new one of its name, applied
+        # after that, gets a reconciler of its own.
+        del self._reconcilers[reconciler.key]
+
+    async def _keep_gateway(self) -> None:
+        while True:
+            await asyncio.sleep(self.world.settings.tick)
+            if self.world.gateway.running:
+                continue
+            log.warning("the gateway has ended; starting it again")
+            self._wake_all()
+            try:
+                await self.world.gateway.start(self.world.routing.table())
+            except EngineError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(_GATEWAY_PAUSE)
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for reconciler in self._reconcilers.values():
+            reconciler.wake()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def document_of(service: Service) -> dict[str, Any]:
+    """Give a stored service as the InferenceService object that clients read."""
+    metadata: dict[str, Any] = {
+        "name": service.name,
+        "namespace": service.namespace,
+        "uid": service.uid,
+        "creationTimestamp": service.created,
+        "generation": service.generation,
+        "resourceVersion": str(service.resource_version),
+    }
+    if service.labels:
+        metadata["labels"] = service.labels
+    if service.annotations:
+        metadata["annotations"] = service.annotations
+    if service.deleted:
+        metadata["deletionTimestamp"] = service.deleted
+    return {
+        "apiVersion": objects.API_VERSION,
+        "kind": objects.KIND,
+        "metadata": metadata,
+        "spec": service.spec,
+        "status": service.status,
+    }

@@ -1,0 +1,194 @@
+"""One engine at work on one home: lock, assemble, serve the API, clean up."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from modelport_engine.api import application
+from modelport_engine.controller import Changes, Controller
+from modelport_engine.errors import HomeInUse
+from modelport_engine.fleet import Fleet
+from modelport_engine.gateway import Gateway
+from modelport_engine.paths import reachable, storage_failed
+from modelport_engine.processes import kill_strays
+from modelport_engine.reconciler import World
+from modelport_engine.routing import Routing
+from modelport_engine.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from modelport_engine.paths import EnginePaths
+    from modelport_engine.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CONCURRENCY = 128
+# Requests to the API at a time; each watch counts.
+
+
+def run(
+    paths: EnginePaths, settings: Settings, gateway_port: int | None, ready: Callable[[], None]
+) -> None:
+    """Work until SIGTERM, SIGINT or `POST /shutdown`; leave no process behind.
+
+    Args:
+        paths: The home, prepared.
+        settings: How to work.
+        gateway_port: The port asked for, if any.
+        ready: Called once the API and the gateway answer.
+
+    Raises:
+        HomeInUse: when another engine works on this home.
+        PortInUse: when the gateway's port is not free.
+        GatewayFailed: when Envoy does not start.
+        StorageFailed: when the home cannot be written.
+    """
+    with _locked(paths):
+        asyncio.run(_serve(paths, settings, gateway_port, ready))
+
+
+async def _serve(
+    paths: EnginePaths, settings: Settings, gateway_port: int | None, ready: Callable[[], None]
+) -> None:
+    store = Store(paths.database)
+    try:
+        controller = await _assemble(paths, settings, store, gateway_port)
+        try:
+            await controller.start()
+            await _answer(controller, ready)
+        finally:
+            await controller.stop()
+    finally:
+        store.close()
+
+
+async def _assemble(
+    paths: EnginePaths, settings: Settings, store: Store, gateway_port: int | None
+) -> Controller:
+    """Take over what an earlier engine left running, and kill what it did not record."""
+    fleet = Fleet(paths, store, settings, os.environ)
+    gateway = Gateway(paths, store, settings.gateway_workers)
+    adopted = fleet.adopt()
+    known = {replica.record.pid for replica in adopted} | ({gateway.pid} if gateway.pid else set())
+    strays = kill_strays(paths.home, keep=known)
+    log.info("took over %d replicas, killed %d strays", len(adopted), len(strays))
+    await gateway.claim(gateway_port, settings.gateway_port)
+    changes = Changes()
+    world = World(
+        paths=paths,
+        settings=settings,
+        store=store,
+        fleet=fleet,
+        gateway=gateway,
+        routing=Routing(fleet, gateway),
+        notify=changes.notify,
+    )
+    return Controller(world, changes)
+
+
+async def _answer(controller: Controller, ready: Callable[[], None]) -> None:
+    """Serve the API until the end is asked for; it answers until all processes have ended."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    path = controller.world.paths.socket
+    api = application(controller, lambda: _info(controller), stop.set)
+    server = _Server(
+        uvicorn.Config(
+            api,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            limit_concurrency=_CONCURRENCY,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[_listen(controller.world.paths)]))
+    try:
+        ready()
+        await stop.wait()
+        log.info("stopping")
+        await controller.stop()
+    finally:
+        server.should_exit = True
+        await serving
+        path.unlink(missing_ok=True)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: the engine ends in its own order."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
+
+
+def _info(controller: Controller) -> dict[str, Any]:
+    world = controller.world
+    return {
+        "version": engine_version(),
+        "pid": os.getpid(),
+        "home": str(world.paths.home),
+        "gatewayUrl": world.gateway.url,
+        "gatewayPort": world.gateway.port,
+        "stopping": controller.stopping,
+    }
+
+
+def engine_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("modelport")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _listen(paths: EnginePaths) -> socket.socket:
+    # Uvicorn would make the socket's file writable for everyone.
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        paths.socket.unlink(missing_ok=True)
+        with reachable(paths.socket) as short:
+            listener.bind(short)
+        paths.socket.chmod(0o600)
+    except OSError as error:
+        listener.close()
+        raise storage_failed(paths.home, error) from error
+    return listener
+
+
+@contextmanager
+def _locked(paths: EnginePaths) -> Iterator[None]:
+    """Hold the home's lock; the kernel gives it back however this process ends."""
+    try:
+        file = paths.lock.open("a+")
+    except OSError as error:
+        raise storage_failed(paths.home, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise HomeInUse(
+                f"the engine with pid {holder} already works on {paths.home}",
+                "use that one, or stop it with `modelport down`",
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

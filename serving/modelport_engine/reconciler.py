@@ -1,0 +1,284 @@
+"""Brings one service from what it is to what its object says, again and again.
+
+Level-based: each step looks at everything anew, so it does not matter what was missed, crashed or
+interrupted before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelport_engine.errors import EngineError, GatewayFailed, NotFound
+from modelport_engine.failures import Trouble, exit_message, failure_info
+from modelport_engine.objects import read_predictor
+from modelport_engine.planner import plan
+from modelport_engine.records import timestamp
+from modelport_engine.status import Facts, status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from modelport_engine.fleet import Fleet, Replica
+    from modelport_engine.gateway import Gateway
+    from modelport_engine.objects import Predictor
+    from modelport_engine.paths import EnginePaths
+    from modelport_engine.planner import Plan
+    from modelport_engine.records import Key, Revision, Service
+    from modelport_engine.routing import Routing
+    from modelport_engine.settings import Settings
+    from modelport_engine.store import Store
+
+log = logging.getLogger(__name__)
+
+_PAUSE = 1.0
+# Seconds after a step that failed, so that a full disk does not fill the log as well.
+
+
+@dataclass(frozen=True)
+class World:
+    """What all reconcilers share. `notify` wakes those who watch a service."""
+
+    paths: EnginePaths
+    settings: Settings
+    store: Store
+    fleet: Fleet
+    gateway: Gateway
+    routing: Routing
+    notify: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """One look at a service; `ready` and `started` count the replicas of each revision."""
+
+    service: Service
+    revisions: Sequence[Revision]
+    predictor: Predictor
+    ready: Counter[str]
+    started: Counter[str]
+
+    def revision(self, name: str) -> Revision | None:
+        """Find a revision by name; None once it was pruned."""
+        return next((revision for revision in self.revisions if revision.name == name), None)
+
+
+class Reconciler:
+    """The loop of one service; it ends when the service is gone."""
+
+    def __init__(self, key: Key, world: World) -> None:
+        self.key = key
+        self._world = world
+        self._wake = asyncio.Event()
+        self._settled = False
+        self._trouble: dict[str, Trouble] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Look at the service now."""
+        self._wake.set()
+
+    def forgive(self) -> None:
+        """Forget earlier crashes: the object was applied anew."""
+        self._trouble.clear()
+
+    async def run(self) -> None:
+        """Reconcile until the service is deleted, or this task is cancelled."""
+        try:
+            while await self._turn():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._world.settings.tick)
+        finally:
+            for task in self._retiring:
+                task.cancel()
+
+    def save_status(self) -> None:
+        """Write the status as it is now, if it differs from the stored one."""
+        observed = self._observe()
+        service, gateway = observed.service, self._world.gateway
+        wanted, serving = observed.predictor.replicas, service.rolled_out or ""
+        trouble = self._trouble.get(serving)
+        facts = Facts(
+            service=service,
+            revisions=observed.revisions,
+            traffic=((serving, 100),) if serving else (),
+            wanted=wanted,
+            ready=observed.ready,
+            started=observed.started,
+            crash=trouble.failure if trouble and observed.ready[serving] < wanted else None,
+            url=gateway.url_of(*self.key) if gateway.running else None,
+        )
+        document = status(facts, timestamp())
+        if document != service.status:
+            self._world.store.save_status(self.key, document)
+            self._world.notify()
+
+    async def _turn(self) -> bool:
+        """Take a step if there may be something to do; False when the service is gone."""
+        if self._settled and not self._wake.is_set() and not self._ended():
+            return True
+        self._wake.clear()
+        self._settled = False
+        try:
+            return await self._step()
+        except NotFound:
+            return False
+        except EngineError as error:
+            log.warning("%s: %s", self.key, error)
+        except Exception:
+            # One service's surprise must end neither its own loop nor the engine.
+            log.exception("%s: unexpected", self.key)
+        await asyncio.sleep(_PAUSE)
+        return True
+
+    async def _step(self) -> bool:
+        for replica in self._ended():
+            self._note_failure(replica, exit_message(replica))
+        if self._world.store.service(self.key).deleted:
+            await self._delete()
+            return False
+        await self._probe()
+        observed = self._observe()
+        latest_plan = plan(
+            observed.revisions,
+            observed.service.rolled_out,
+            observed.predictor.replicas,
+            observed.ready,
+        )
+        self._start_missing(observed, latest_plan)
+        routed = await self._route(observed, latest_plan)
+        if routed:
+            self._retire_unwanted(latest_plan)
+        self.save_status()
+        self._settled = routed and self._is_settled(latest_plan)
+        return True
+
+    def _observe(self) -> _Observed:
+        store = self._world.store
+        service = store.service(self.key)
+        replicas = self._active()
+        return _Observed(
+            service=service,
+            revisions=store.revisions(self.key),
+            predictor=read_predictor(service.spec),
+            ready=Counter(replica.record.revision for replica in replicas if replica.ready),
+            started=Counter(replica.record.revision for replica in replicas),
+        )
+
+    def _active(self) -> list[Replica]:
+        return [replica for replica in self._world.fleet.of(self.key) if not replica.retiring]
+
+    def _ended(self) -> list[Replica]:
+        return [replica for replica in self._active() if not replica.process.running]
+
+    async def _probe(self) -> None:
+        """Ask those that are not ready yet; give up on those that took too long."""
+        waiting = [replica for replica in self._active() if not replica.ready]
+        await asyncio.gather(*(self._world.fleet.probe(replica) for replica in waiting))
+        now = asyncio.get_running_loop().time()
+        limit = self._world.settings.startup_deadline
+        for replica in waiting:
+            if not replica.ready and now > replica.deadline:
+                await replica.process.stop(grace=0.0)
+                message = f"{replica.name} was not ready within {limit:g} s"
+                self._note_failure(replica, message, hopeless=True)
+
+    def _note_failure(self, replica: Replica, message: str, *, hopeless: bool = False) -> None:
+        """Forget a replica that has ended; give a new revision up when it had its chances."""
+        world, name = self._world, replica.record.revision
+        world.fleet.forget(replica)
+        revision = self._observe().revision(name)
+        new = revision is not None and revision.state == "Pending"
+        failure = failure_info(replica, "ModelLoadFailed" if new else "RuntimeUnhealthy", message)
+        log.warning("%s: %s", self.key, failure["message"])
+        trouble = self._trouble.setdefault(name, Trouble())
+        trouble.note(replica, failure, asyncio.get_running_loop().time(), world.settings)
+        given_up = hopeless or trouble.crashes >= world.settings.start_attempts
+        if revision and new and given_up:
+            world.store.fail(revision, failure)
+
+    def _start_missing(self, observed: _Observed, wanted: Plan) -> None:
+        now = asyncio.get_running_loop().time()
+        for name, count in wanted.replicas.items():
+            revision, trouble = observed.revision(name), self._trouble.get(name)
+            if revision is None or (trouble and now < trouble.not_before):
+                continue
+            used = {
+                replica.record.slot for replica in self._active() if replica.record.revision == name
+            }
+            for slot in set(range(1, count + 1)) - used:
+                self._world.fleet.start(revision, slot)
+
+    async def _route(self, observed: _Observed, wanted: Plan) -> bool:
+        """Send the traffic where the plan says; True when the gateway does."""
+        world = self._world
+        world.routing.decide(self.key, wanted.traffic, observed.predictor.timeout)
+        if not await self._push():
+            return False
+        for name, _ in wanted.traffic:
+            if name != observed.service.rolled_out:
+                world.store.roll_out(self.key, name)
+                log.info("%s: traffic moved to %s", self.key, name)
+        return True
+
+    async def _push(self) -> bool:
+        if not self._world.gateway.running:
+            return False
+        try:
+            await self._world.routing.push()
+        except GatewayFailed as error:
+            log.warning("%s: %s", self.key, error)
+            return False
+        return True
+
+    def _retire_unwanted(self, wanted: Plan) -> None:
+        for replica in self._active():
+            if replica.record.slot > wanted.replicas.get(replica.record.revision, 0):
+                self._retire(replica)
+
+    def _retire(self, replica: Replica) -> None:
+        replica.retiring = True
+        task = asyncio.create_task(self._drain_and_stop(replica))
+        self._retiring.add(task)
+        task.add_done_callback(self._retired)
+
+    def _retired(self, task: asyncio.Task[None]) -> None:
+        self._retiring.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("%s: %s", self.key, task.exception())
+        self._wake.set()
+
+    async def _drain_and_stop(self, replica: Replica) -> None:
+        world, revision = self._world, replica.record.revision
+        # One of several replicas of a revision that serves leaves the table here; Envoy drains it.
+        await self._push()
+        if replica.ready and not world.routing.has_traffic(self.key, revision):
+            await world.routing.drained(self.key, revision, world.settings.drain_limit)
+        await world.fleet.stop(replica)
+        await self._push()
+
+    async def _delete(self) -> None:
+        world = self._world
+        world.routing.drop(self.key)
+        await self._push()
+        for replica in self._active():
+            self._retire(replica)
+        while self._retiring:
+            await asyncio.gather(*self._retiring, return_exceptions=True)
+        shutil.rmtree(world.paths.service_logs(*self.key), ignore_errors=True)
+        world.store.remove(self.key)
+        world.notify()
+        log.info("%s: deleted", self.key)
+
+    def _is_settled(self, wanted: Plan) -> bool:
+        observed = self._observe()
+        return (
+            not self._retiring
+            and observed.revisions[-1].state != "Pending"
+            and all(observed.ready[name] == count for name, count in wanted.replicas.items())
+        )

@@ -1,0 +1,33 @@
+"""`python -m modelport_serving`: serve one model with KServe's own arguments."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from modelport_serving.errors import ServingError
+from modelport_serving.settings import PROGRAM, parse
+
+
+def main() -> int:
+    """Serve until told to stop. Returns the exit status: 1 when serving was not possible."""
+    settings = parse()
+    logging.basicConfig(level=logging.WARNING, format=f"{PROGRAM}: %(message)s")
+    logging.getLogger("modelport_serving").setLevel(logging.INFO)
+    from modelport_serving.server import run
+
+    try:
+        run(settings)
+    except ServingError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 - an operator reads this
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    # A model that still loads or predicts in a thread must not keep the process.
+    os._exit(status)

@@ -1,0 +1,235 @@
+"""What a served model folder is: an MLflow model folder, described by its `MLmodel` file.
+
+The `onnx` flavour is served when the folder has it, otherwise the model's own flavour through
+`python_function`. This module is pure: it reads `MLmodel`, never the model itself, and imports
+neither MLflow nor ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from modelport_serving.errors import ContractError
+
+MLMODEL = "MLmodel"
+ONNX = "onnx"
+PYTHON_FUNCTION = "python_function"
+_GRAPH_OPTIMIZATION_LEVELS = (0, 1, 2, 3, 99)  # onnxruntime.GraphOptimizationLevel
+
+
+@dataclass(frozen=True)
+class Column:
+    """One input or output as the MLflow signature names it.
+
+    `type` is MLflow's own word (double, long, string, tensor(float32), ...); `shape` is set for
+    tensors only, -1 for a variable dimension.
+    """
+
+    name: str | None
+    type: str
+    required: bool = True
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """ONNX Runtime session options, as MLflow's onnx flavour stores them.
+
+    Thread counts of 0 leave the choice to ONNX Runtime. `extra_session_config` holds ONNX
+    Runtime's own session configuration entries.
+    """
+
+    intra_op_num_threads: int = 0
+    inter_op_num_threads: int = 0
+    execution_mode: Literal["sequential", "parallel"] = "sequential"
+    graph_optimization_level: int = 99
+    extra_session_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An ONNX Runtime execution provider and its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model folder that the runtime can serve.
+
+    `flavour` is `onnx`, else the model's own flavour (sklearn, xgboost, ..., python_function).
+    `model_file` is where its data lies (a file or a folder), if `MLmodel` names it. Loading a
+    model that `needs_pickle` can run any code that its author put into it: every flavour but
+    onnx, for even skops trusts the types that the folder itself lists.
+    """
+
+    folder: Path
+    flavour: str
+    model_file: Path | None
+    inputs: tuple[Column, ...] = ()
+    outputs: tuple[Column, ...] = ()
+    session_options: SessionOptions = SessionOptions()
+    providers: tuple[Provider, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_pickle(self) -> bool:
+        """Whether loading the model may run code from its folder."""
+        return self.flavour != ONNX
+
+
+def read(folder: str | Path) -> ServedModel:
+    """Read a served model folder; `ContractError` says what is wrong with it."""
+    root = Path(folder)
+    document = _document(root)
+    flavours = _mapping(document.get("flavors"), "flavors")
+    flavour = _flavour(flavours, root)
+    config = _mapping(flavours[flavour], f"flavors.{flavour}")
+    python = _mapping(flavours.get(PYTHON_FUNCTION), f"flavors.{PYTHON_FUNCTION}")
+    signature = _mapping(document.get("signature"), "signature")
+    return ServedModel(
+        folder=root,
+        flavour=flavour,
+        model_file=_data_path(root, config.get("data", python.get("data")), flavour),
+        inputs=_columns(signature.get("inputs"), "inputs"),
+        outputs=_columns(signature.get("outputs"), "outputs"),
+        session_options=_session_options(config.get("onnx_session_options")),
+        providers=_providers(config.get("providers")) if flavour == ONNX else (),
+        metadata=_mapping(document.get("metadata"), "metadata"),
+    )
+
+
+def _document(root: Path) -> Mapping[str, Any]:
+    try:
+        text = (root / MLMODEL).read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ContractError(
+            f"{root} is not an MLflow model folder: it has no file {MLMODEL}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContractError(f"{root / MLMODEL} cannot be read: {error}") from error
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ContractError(f"{root / MLMODEL} is not valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ContractError(f"{root / MLMODEL} does not describe a model: expected a mapping")
+    return document
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ContractError(f"{MLMODEL}: {where} must be a mapping, not {type(value).__name__}")
+    return value
+
+
+def _flavour(flavours: Mapping[str, Any], root: Path) -> str:
+    if ONNX in flavours:
+        return ONNX
+    if PYTHON_FUNCTION not in flavours:
+        has = ", ".join(map(str, flavours)) or "none"
+        raise ContractError(
+            f"{root} cannot be served: its flavours are {has}, "
+            f"and neither {ONNX} nor {PYTHON_FUNCTION} is among them"
+        )
+    own = (str(name) for name in flavours if name != PYTHON_FUNCTION)
+    return next(own, PYTHON_FUNCTION)
+
+
+def _data_path(root: Path, data: object, flavour: str) -> Path | None:
+    if data is None:
+        if flavour == ONNX:
+            raise ContractError(f"{MLMODEL}: flavors.{ONNX}.data does not name the model file")
+        return None
+    path = root / str(data)
+    # MLmodel may come from anywhere: a path that leaves the folder would open other files.
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ContractError(f"{MLMODEL}: the model file {data!r} lies outside the model folder")
+    if not path.exists():
+        raise ContractError(f"{root} has no file {data}, which {MLMODEL} names as the model")
+    return path
+
+
+def _columns(text: object, side: str) -> tuple[Column, ...]:
+    if text is None:
+        return ()
+    try:
+        specs = json.loads(text) if isinstance(text, str) else text
+        return tuple(_column(spec) for spec in specs)  # type: ignore[union-attr]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ContractError(
+            f"{MLMODEL}: signature.{side} is not a list of column or tensor specs ({error!r})"
+        ) from error
+
+
+def _column(spec: Mapping[str, Any]) -> Column:
+    name = spec.get("name")
+    kind = str(spec["type"])
+    if kind != "tensor":
+        return Column(name=name, type=kind, required=bool(spec.get("required", True)))
+    tensor = spec["tensor-spec"]
+    return Column(
+        name=name,
+        type=f"tensor({tensor['dtype']})",
+        shape=tuple(int(size) for size in tensor["shape"]),
+    )
+
+
+def _session_options(value: object) -> SessionOptions:
+    where = f"flavors.{ONNX}.onnx_session_options"
+    options = _mapping(value, where)
+    mode = str(options.get("execution_mode") or "sequential").lower()
+    if mode not in ("sequential", "parallel"):
+        raise ContractError(f"{MLMODEL}: {where}.execution_mode is sequential or parallel")
+    level = _count(options, "graph_optimization_level", 99)
+    if level not in _GRAPH_OPTIMIZATION_LEVELS:
+        known = ", ".join(map(str, _GRAPH_OPTIMIZATION_LEVELS))
+        raise ContractError(f"{MLMODEL}: {where}.graph_optimization_level is one of {known}")
+    extra = _mapping(options.get("extra_session_config"), f"{where}.extra_session_config")
+    return SessionOptions(
+        intra_op_num_threads=_count(options, "intra_op_num_threads", 0),
+        inter_op_num_threads=_count(options, "inter_op_num_threads", 0),
+        execution_mode="parallel" if mode == "parallel" else "sequential",
+        graph_optimization_level=level,
+        extra_session_config={str(key): str(entry) for key, entry in extra.items()},
+    )
+
+
+def _count(options: Mapping[str, Any], key: str, default: int) -> int:
+    value = options.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ContractError(
+            f"{MLMODEL}: flavors.{ONNX}.onnx_session_options.{key} must be a whole number, "
+            f"not {value!r}"
+        )
+    return value
+
+
+def _providers(value: object) -> tuple[Provider, ...]:
+    """Read the providers: a name, a list of names, or a list of [name, options] pairs."""
+    entries = [value] if isinstance(value, str) else value or []
+    if not isinstance(entries, list):
+        raise ContractError(f"{MLMODEL}: flavors.{ONNX}.providers must be a list")
+    return tuple(_provider(entry) for entry in entries)
+
+
+def _provider(entry: object) -> Provider:
+    match entry:
+        case str(name):
+            return Provider(name)
+        case [str(name)]:
+            return Provider(name)
+        case [str(name), dict(options)]:
+            return Provider(name, options)
+    raise ContractError(f"{MLMODEL}: flavors.{ONNX}.providers has an unknown entry: {entry!r}")

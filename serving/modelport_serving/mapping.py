@@ -1,0 +1,271 @@
+"""How a request's named tensors, rows or columns become the inputs of a model.
+
+A model takes its inputs in one of three ways, found once when it is loaded:
+
+- `TableMapping`: one tensor [N, features], for which the signature names the columns. This is
+  what scikit-learn models become in ONNX.
+- `ColumnMapping`: one tensor per signature column, each [N] or [N, 1].
+- `TensorMapping`: tensors, without column names.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelport_serving.errors import InvalidInput
+from modelport_serving.tensors import (
+    Array,
+    Tensors,
+    TensorSpec,
+    cast,
+    check_shape,
+    from_untyped,
+)
+
+if TYPE_CHECKING:
+    from modelport_serving.contract import Column
+
+Row = Mapping[str, Any] | Sequence[Any]
+_SHOWN_NAMES = 8
+_FLOAT_TYPES = ("float", "double")
+
+
+class InputMapping(ABC):
+    """Turns what a request names into what the model takes, or says what does not fit."""
+
+    @abstractmethod
+    def tensors(self, given: Tensors) -> Tensors:
+        """Map named arrays (V2); `InvalidInput` names the input."""
+
+    @abstractmethod
+    def rows(self, instances: list[Any]) -> Tensors:
+        """Map JSON instances (V1), one per row; `InvalidInput` names instance and input."""
+
+
+def mapping_for(specs: Sequence[TensorSpec], columns: Sequence[Column]) -> InputMapping:
+    """Find how a model takes its inputs, from its tensors and its MLflow signature."""
+    named = [column for column in columns if column.name is not None and column.shape is None]
+    names = [str(column.name) for column in named]
+    if named and {spec.name for spec in specs} <= set(names) and all(map(_is_column, specs)):
+        return ColumnMapping(specs, named)
+    if len(specs) == 1 and len(named) == len(columns) > 0 and _is_table(specs[0], len(named)):
+        return TableMapping(specs[0], named)
+    return TensorMapping(specs)
+
+
+class TableMapping(InputMapping):
+    """One tensor [N, features] whose columns the signature names.
+
+    Takes the tensor itself, one tensor per column, rows as lists, or rows as objects.
+    """
+
+    def __init__(self, spec: TensorSpec, columns: Sequence[Column]) -> None:
+        self._spec = spec
+        self._width = len(columns)
+        self._columns = ColumnMapping([_column_spec(spec, column) for column in columns], columns)
+        self._pick = _picker([str(column.name) for column in columns])
+
+    def tensors(self, given: Tensors) -> Tensors:
+        """Map the one tensor, or one tensor per column."""
+        spec = self._spec
+        array = given.get(spec.name)
+        if array is None:
+            return {spec.name: self._stacked(self._columns.tensors(given))}
+        if len(given) > 1:
+            raise _unknown_input(name for name in given if name != spec.name)
+        return {spec.name: self._checked(cast(spec.name, array, spec))}
+
+    def rows(self, instances: list[Any]) -> Tensors:
+        """Map rows given as lists in column order, or as objects by column name."""
+        array = self._numbers(instances)
+        if array is None:
+            # Something is missing, of the wrong type or length: column by column finds out what.
+            array = self._stacked(self._columns.rows(instances))
+        return {self._spec.name: array}
+
+    def _numbers(self, instances: list[Any]) -> Array | None:
+        """Take complete rows of numbers in one step; None if they are not that."""
+        try:
+            if isinstance(instances[0], dict):
+                array = np.array([self._pick(row) for row in instances])
+                if any(len(row) != self._width for row in instances):
+                    return None
+            else:
+                array = np.array(instances)
+        except (KeyError, TypeError, ValueError, IndexError):
+            return None
+        if array.dtype.kind not in "fiub" or array.shape != (len(instances), self._width):
+            return None
+        return cast(self._spec.name, array, self._spec)
+
+    def _checked(self, array: Array) -> Array:
+        if array.ndim != 2 or array.shape[1] != self._width:
+            raise InvalidInput(
+                f"input {self._spec.name!r}: expected {self._width} features "
+                f"(shape [-1, {self._width}]), shape {list(array.shape)} given"
+            )
+        return array
+
+    def _stacked(self, columns: Tensors) -> Array:
+        return np.stack(list(columns.values()), axis=1)
+
+
+class ColumnMapping(InputMapping):
+    """One tensor per column. Signature columns that the model does not take are let through."""
+
+    def __init__(self, specs: Sequence[TensorSpec], columns: Sequence[Column]) -> None:
+        by_name = {str(column.name): column for column in columns}
+        self._specs = {
+            spec.name: replace(spec, nullable=spec.nullable and _may_be_null(by_name[spec.name]))
+            for spec in specs
+        }
+        self._order = dict.fromkeys(by_name)
+        self._optional = {name for name, column in by_name.items() if not column.required}
+
+    def tensors(self, given: Tensors) -> Tensors:
+        """Map one tensor per column, each [N] or [N, 1], in any order."""
+        if unknown := [name for name in given if name not in self._order]:
+            raise _unknown_input(unknown, self._order)
+        self._check_missing(given, "")
+        rows = {name: _row_count(name, array) for name, array in given.items()}
+        count = _same_count(rows)
+        return {
+            name: self._column(name, spec, given.get(name), count)
+            for name, spec in self._specs.items()
+        }
+
+    def rows(self, instances: list[Any]) -> Tensors:
+        """Map rows given as lists in column order, or as objects by column name."""
+        rows = [self._ordered(row, number) for number, row in enumerate(instances)]
+        columns = dict(zip(self._order, zip(*rows, strict=True), strict=False))
+        return {
+            name: from_untyped(name, spec, list(columns.get(name, ()))).reshape(
+                _with_rows(spec, len(rows))
+            )
+            for name, spec in self._specs.items()
+        }
+
+    def _ordered(self, row: object, number: int) -> Sequence[Any]:
+        where = f"instance {number}: "
+        if isinstance(row, dict):
+            self._check_missing(row, where)
+            if unknown := [name for name in row if name not in self._order]:
+                raise InvalidInput(f"{where}unknown column {unknown[0]!r}")
+            return [row.get(name) for name in self._order]
+        if not isinstance(row, list):
+            raise InvalidInput(f"{where}expected a list of values, or an object by column name")
+        if len(row) != len(self._order):
+            raise InvalidInput(f"{where}expected {len(self._order)} features, {len(row)} given")
+        return row
+
+    def _check_missing(self, given: Mapping[str, Any], where: str) -> None:
+        for name in self._order:
+            if name not in given and name not in self._optional:
+                raise InvalidInput(f"{where}missing column {name!r}")
+
+    def _column(self, name: str, spec: TensorSpec, array: Array | None, count: int) -> Array:
+        if array is None:
+            missing = from_untyped(name, spec, [None] * count)
+            return missing.reshape(_with_rows(spec, count))
+        return cast(name, array, spec).reshape(_with_rows(spec, count))
+
+
+class TensorMapping(InputMapping):
+    """Tensors by their own names."""
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self._specs = {spec.name: spec for spec in specs}
+
+    def tensors(self, given: Tensors) -> Tensors:
+        """Map each named tensor; all of the model's inputs must be there."""
+        if unknown := [name for name in given if name not in self._specs]:
+            raise _unknown_input(unknown, self._specs)
+        if missing := [name for name in self._specs if name not in given]:
+            raise InvalidInput(f"missing input {missing[0]!r}")
+        return {name: self._fit(self._specs[name], array) for name, array in given.items()}
+
+    def rows(self, instances: list[Any]) -> Tensors:
+        """Map instances: values of the only input, or objects by input name."""
+        if not isinstance(instances[0], dict):
+            if len(self._specs) != 1:
+                raise InvalidInput(f"each instance must be an object with {_list(self._specs)}")
+            return {name: self._values(name, instances) for name in self._specs}
+        for number, row in enumerate(instances):
+            if not isinstance(row, dict) or row.keys() != self._specs.keys():
+                raise InvalidInput(
+                    f"instance {number}: expected an object with {_list(self._specs)}"
+                )
+        return {name: self._values(name, [row[name] for row in instances]) for name in self._specs}
+
+    def _values(self, name: str, values: list[Any]) -> Array:
+        spec = self._specs[name]
+        return self._fit(spec, from_untyped(name, spec, values))
+
+    def _fit(self, spec: TensorSpec, array: Array) -> Array:
+        check_shape(spec.name, array, spec.shape)
+        return cast(spec.name, array, spec)
+
+
+def _picker(names: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
+    """Return what takes a row's values in column order; KeyError when one is missing."""
+    if len(names) == 1:
+        return lambda row: (row[names[0]],)
+    return itemgetter(*names)
+
+
+def _is_column(spec: TensorSpec) -> bool:
+    return len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] == 1)
+
+
+def _is_table(spec: TensorSpec, width: int) -> bool:
+    return len(spec.shape) == 2 and spec.shape[1] in (-1, width)
+
+
+def _column_spec(table: TensorSpec, column: Column) -> TensorSpec:
+    return TensorSpec(str(column.name), table.datatype, (-1,), nullable=table.nullable)
+
+
+def _may_be_null(column: Column) -> bool:
+    """Tell whether MLflow allows nulls: whole numbers and booleans cannot be missing."""
+    return column.type in (*_FLOAT_TYPES, "string", "datetime", "binary") or not column.required
+
+
+def _with_rows(spec: TensorSpec, rows: int) -> tuple[int, ...]:
+    return (rows, *spec.shape[1:])
+
+
+def _row_count(name: str, array: Array) -> int:
+    if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
+        return len(array)
+    raise InvalidInput(
+        f"input {name!r}: expected one value a row (shape [N] or [N, 1]), "
+        f"shape {list(array.shape)} given"
+    )
+
+
+def _same_count(rows: Mapping[str, int]) -> int:
+    if not rows:
+        raise InvalidInput("the request has no inputs")
+    first, count = next(iter(rows.items()))
+    for name, other in rows.items():
+        if other != count:
+            raise InvalidInput(f"input {first!r} has {count} rows, but {name!r} has {other}")
+    return count
+
+
+def _unknown_input(unknown: Iterable[str], known: Iterable[str] = ()) -> InvalidInput:
+    names = list(known)
+    takes = f", the model takes {_list(names)}" if names else ""
+    return InvalidInput(f"unknown input {next(iter(unknown))!r}{takes}")
+
+
+def _list(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = ", ..." if len(shown) > _SHOWN_NAMES else ""
+    return ", ".join(map(repr, shown[:_SHOWN_NAMES])) + more

@@ -1,0 +1,57 @@
+"""KServe's V1 protocol (TensorFlow Serving's row format) in JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from modelport_serving.errors import InvalidInput, PredictionFailed
+from modelport_serving.rest.replies import Reply, json_reply
+from modelport_serving.tensors import Array, Tensors, to_json
+
+
+def decode(body: bytes) -> list[Any]:
+    """Return the instances, one per row; `inputs` means the same, as in KServe."""
+    request = json_object(body)
+    for key in ("instances", "inputs"):
+        if key in request:
+            instances = request[key]
+            if not isinstance(instances, list) or not instances:
+                raise InvalidInput(f"{key!r} must be a list of at least one instance")
+            return instances
+    raise InvalidInput("the request has no 'instances'")
+
+
+def encode(outputs: Tensors) -> Reply:
+    """Answer row by row: the value of the only output, or an object by output name."""
+    names = list(outputs)
+    counts = {array.shape[:1] for array in outputs.values()}
+    if len(counts) != 1 or () in counts:
+        raise PredictionFailed(f"the outputs {names} have no rows in common: ask for them over V2")
+    rows = [_rows(array) for array in outputs.values()]
+    if len(rows) == 1:
+        return json_reply({"predictions": rows[0]})
+    objects = [dict(zip(names, row, strict=True)) for row in zip(*rows, strict=True)]
+    return json_reply({"predictions": objects})
+
+
+def _rows(array: Array) -> Array | list[Any]:
+    """Return an array's rows as orjson can write them, each in its own shape."""
+    values = to_json(array)
+    if isinstance(values, list):
+        nested: list[Any] = np.array(values, np.object_).reshape(array.shape).tolist()
+        return nested
+    return values.reshape(array.shape)
+
+
+def json_object(body: bytes | memoryview) -> dict[str, Any]:
+    """Parse a JSON object; `InvalidInput` says where it breaks."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the request is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidInput("the request must be a JSON object")
+    return document

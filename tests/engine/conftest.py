@@ -1,0 +1,167 @@
+"""Real engines, real Envoy, real model servers: each test has a home of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shlex
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from modelport_engine.client import EngineClient
+from modelport_engine.processes import owned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STANDIN = Path(__file__).with_name("standin.py")
+
+
+def eventually(condition: Callable[[], Any], limit: float = 15.0) -> Any:
+    """Wait for a condition to hold and give what it gave; fail after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.02)
+    return result
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def request(
+    url: str, path: str = "", body: bytes | None = None, host: str | None = None
+) -> tuple[int, Any]:
+    """Call the gateway as curl would; the body comes back parsed."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    try:
+        method = "GET" if body is None else "POST"
+        connection.request(method, parts.path + path, body, {"Host": host or parts.netloc})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def service(folder: Path, name: str = "tumor", **predictor: Any) -> dict[str, Any]:
+    """An InferenceService on a folder; `args` and `env` go to the model, the rest beside it."""
+    model = {"modelFormat": {"name": "onnx"}, "storageUri": f"file://{folder}"}
+    model |= {key: predictor.pop(key) for key in ("args", "env") if key in predictor}
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name},
+        "spec": {"predictor": {"model": model, **predictor}},
+    }
+
+
+def conditions(document: dict[str, Any]) -> dict[str, str]:
+    return {entry["type"]: entry["status"] for entry in document["status"]["conditions"]}
+
+
+class Home:
+    """One engine's home, and everything that was seen running there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.client = EngineClient(folder / "home")
+        self.port = free_port()
+        self.seen: set[psutil.Process] = set()
+
+    def start(self) -> dict[str, Any]:
+        info = self.client.ensure_running(gateway_port=self.port)
+        self.seen.add(psutil.Process(info["pid"]))
+        return info
+
+    def model(self, name: str, **behaviour: Any) -> Path:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        (folder / "behaviour.json").write_text(json.dumps({"answer": name, **behaviour}))
+        return folder
+
+    def deploy(self, document: dict[str, Any]) -> dict[str, Any]:
+        applied = self.client.apply(document)
+        ready = self.client.wait_ready(
+            applied["metadata"]["name"], generation=applied["metadata"]["generation"], timeout=20
+        )
+        self.remember()
+        return ready
+
+    def predict(self, url: str) -> dict[str, Any]:
+        status, answer = request(url, "/v1/models/tumor:predict", b"{}")
+        assert status == 200, answer
+        return answer
+
+    def remember(self) -> None:
+        self.seen.update(owned(self.client.paths.home))
+
+    def living(self) -> list[psutil.Process]:
+        """Processes seen here that still live."""
+        return [
+            process
+            for process in self.seen
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home whose engine runs the stand-in model server; all of it is gone afterwards."""
+    monkeypatch.setenv("MODELPORT_ENGINE_RUNTIME", shlex.join([sys.executable, str(STANDIN)]))
+    home = Home(tmp_path)
+    yield home
+    home.remember()
+    home.client.shutdown()
+    assert home.living() == []
+
+
+class Load:
+    """Callers that keep asking; what was answered and what failed is kept."""
+
+    def __init__(self, url: str, callers: int = 3) -> None:
+        self._parts = urlsplit(url)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
+        self.answers: list[Any] = []
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        eventually(lambda: len(self.answers) > 20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self) -> None:
+        connection = http.client.HTTPConnection(self._parts.netloc, timeout=10)
+        path = f"{self._parts.path}/v1/models/tumor:predict"
+        while not self._stop.wait(0.002):
+            try:
+                connection.request("POST", path, b"{}")
+                response = connection.getresponse()
+                body = response.read()
+            except OSError as error:
+                self.failures.append(repr(error))
+                connection.close()
+                continue
+            if response.status == 200:
+                self.answers.append(json.loads(body)["predictions"][0])
+            else:
+                self.failures.append(f"{response.status} {body!r}")
+        connection.close()

@@ -1,0 +1,66 @@
+"""A real, small model server that takes the runtime's arguments; its folder says how it behaves.
+
+`behaviour.json` in the folder: `answer` (what it predicts), `fail` (a message: it ends with exit
+code 3 before it is ready), `never_ready` (true: its readiness stays 503).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--model_name")
+parser.add_argument("--model_dir", type=Path)
+parser.add_argument("--http_port", type=int)
+parser.add_argument("--host")
+arguments, rest = parser.parse_known_args()
+behaviour = json.loads((arguments.model_dir / "behaviour.json").read_text())
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/":
+            self.answer(200, {"status": "alive"})
+        elif self.path == "/v2/health/ready":
+            self.answer(503 if behaviour.get("never_ready") else 200, {})
+        elif self.path == "/environment":
+            self.answer(200, dict(os.environ))
+        elif self.path == "/arguments":
+            self.answer(200, rest)
+        else:
+            self.answer(404, {"error": f"no {self.path}"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(200, {"predictions": [behaviour["answer"]], "pid": os.getpid()})
+
+    def answer(self, status: int, document: object) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
+if "fail" in behaviour:
+    sys.stderr.write(f"{behaviour['fail']}\n")
+    sys.exit(3)
+server = Server((arguments.host, arguments.http_port), Handler)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever(poll_interval=0.05)

@@ -1,0 +1,205 @@
+"""The verbs: what notebooks, the command line and Python programs call."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelport import data as validation
+from modelport import gates, launch, manifests, targets, workflows
+from modelport.endpoints import Endpoint, instances
+from modelport.errors import ServiceNotFound, TargetError, UsageError
+from modelport.models import ModelRef, check_namespace, check_service_name
+from modelport.render import Progress, choose
+from modelport.views import Plan, Release, Service, Services
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modelport.render import Sink
+
+DEFAULT_NAMESPACE = "default"
+
+# Stands in a plan for what only the release itself can know.
+_UNKNOWN = "(known once the release has run)"
+
+
+def deploy(
+    model: str,
+    *,
+    name: str | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
+    data: pd.DataFrame | str | Path | None = None,
+    target: str | None = None,
+    slo: str | None = None,
+    require_onnx: bool = False,
+    sink: Sink | None = None,
+) -> Release:
+    """Carry a model from MLflow to a live, verified InferenceService.
+
+    The model is converted to ONNX, certified to answer the same, scored, timed, explained,
+    logged to MLflow, judged by its SLOs, deployed and tried out live. Whatever stops it on the
+    way, a service of that name keeps serving what it served before.
+
+    Args:
+        model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/PATH` or a folder.
+        name: The service's name; by default the model's.
+        namespace: The service's namespace.
+        data: Rows to judge the model on: a DataFrame, or a CSV or Parquet file.
+        target: The column of `data` that holds the labels; without it accuracy is not measured.
+        slo: What must hold, such as `p99<50ms, accuracy>=0.9`.
+        require_onnx: Stop, rather than serve a model that cannot be converted as it is.
+        sink: Where progress is shown; by default the cell, terminal or pipe we run in.
+
+    Returns:
+        The release, which shows itself in a cell.
+
+    Raises:
+        ModelportError: What stopped it, and what to do; `error.release` holds the report.
+    """
+    if target is not None and data is None:
+        raise UsageError("a target column was named without data", "pass --data as well")
+    arguments = _arguments(model, name, namespace, target, slo, require_onnx=require_onnx)
+    folder = launch.new_folder(arguments["release_id"])
+    if data is not None:
+        arguments["data"] = validation.save(data, folder / "data.parquet", target)
+    title = f"{arguments['model']} → {arguments['service']}"
+    begun = Progress.begin(title, launch.STEPS)
+    with sink or choose() as shown:
+        shown.update(begun)
+        report = launch.Launch(folder, arguments).follow(
+            lambda steps: shown.update(replace(begun, steps=steps, changed=time.monotonic()))
+        )
+        shown.finish(report)
+    return Release(report)
+
+
+def plan(
+    model: str,
+    *,
+    name: str | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
+    target: str | None = None,
+    slo: str | None = None,
+    require_onnx: bool = False,
+) -> Plan:
+    """Say what `deploy` would do with the same arguments, and change nothing."""
+    arguments = _arguments(model, name, namespace, target, slo, require_onnx=require_onnx)
+    service, release_id = arguments["service"], arguments["release_id"]
+    manifest = manifests.inference_service(
+        service,
+        namespace,
+        manifests.Served(targets.local().storage_uri(namespace, service, release_id)),
+        {
+            manifests.MODEL: _UNKNOWN,
+            manifests.SOURCE: arguments["model"],
+            manifests.RELEASE: release_id,
+            manifests.RUN: _UNKNOWN,
+        },
+    )
+    return Plan(manifests.to_yaml(manifest), workflows.steps(launch.PIPELINE))
+
+
+def predict(name: str, rows: Any, *, namespace: str = DEFAULT_NAMESPACE) -> pd.DataFrame:
+    """Ask a live service for its answers.
+
+    Args:
+        name: The service.
+        rows: n rows: a DataFrame, an array or a list.
+        namespace: The service's namespace.
+
+    Returns:
+        A DataFrame of n rows: a column for each output, numbered where it has several values.
+
+    Raises:
+        ServiceNotFound: There is no such service.
+        PredictionError: It refused the rows, and why.
+    """
+    import pandas as pd
+
+    found = status(name, namespace=namespace).object
+    url = found["status"].get("url")
+    if not url:
+        raise TargetError(f"service {name} is not ready", f"see `modelport status {name}`")
+    endpoint = Endpoint(url, name)
+    try:
+        answers = endpoint.answer(instances(rows))
+    finally:
+        endpoint.close()
+    columns: dict[str, Any] = {}
+    for output, values in answers.items():
+        flat = values.reshape(len(values), -1)
+        numbered = flat.shape[1] > 1
+        columns |= {
+            (f"{output}_{i}" if numbered else output): flat[:, i] for i in range(flat.shape[1])
+        }
+    index = rows.index if isinstance(rows, pd.DataFrame) else None
+    return pd.DataFrame(columns, index=index)
+
+
+def status(name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Service:
+    """Return one service with its status; `ServiceNotFound` if there is none."""
+    found = targets.local().get(name, namespace)
+    if found is None:
+        raise ServiceNotFound(
+            f"there is no service {name} in namespace {namespace}", _which(namespace)
+        )
+    return Service(found)
+
+
+def services(namespace: str | None = None) -> Services:
+    """Return all services with their status, or those of a namespace."""
+    return Services(targets.local().list(namespace))
+
+
+def delete(name: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
+    """Remove a service with its processes, routes and model folders."""
+    status(name, namespace=namespace)
+    targets.local().delete(name, namespace)
+
+
+def up() -> str:
+    """Start the local engine, with every service it knew; return the gateway's URL."""
+    return str(targets.local().up()["gatewayUrl"])
+
+
+def down() -> bool:
+    """Stop the local engine and all its processes; False if nothing ran.
+
+    The services are remembered, and come back with `up` or the next deployment.
+    """
+    return targets.local().down()
+
+
+def _arguments(
+    model: str,
+    name: str | None,
+    namespace: str,
+    target: str | None,
+    slo: str | None,
+    *,
+    require_onnx: bool,
+) -> dict[str, Any]:
+    """Check what was given, before anything is started; return the pipeline's arguments."""
+    ref = ModelRef.parse(model)
+    gates.parse(slo)
+    return {
+        "release_id": launch.new_release_id(),
+        "model": ref.uri,
+        "service": check_service_name(name or ref.service_name),
+        "namespace": check_namespace(namespace),
+        "data": "",
+        "target": target or "",
+        "slo": slo or "",
+        "require_onnx": require_onnx,
+    }
+
+
+def _which(namespace: str) -> str:
+    place = targets.local()
+    if not place.running:
+        return "the engine is down: start it with `modelport up`, or deploy a model"
+    known = [item["metadata"]["name"] for item in place.list(namespace)]
+    return f"there are: {', '.join(known)}" if known else "deploy a model first"

@@ -1,0 +1,213 @@
+"""Starts a release in a process of its own, follows it, and cleans up when it is stopped."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelport import journal, reports, rollout, targets, tracking, workflows
+from modelport.config import settings
+from modelport.errors import Interrupted, ModelportError, StorageError
+from modelport.journal import Event, Journal
+from modelport.reports import ReleaseReport, Report, StepRecord
+
+if TYPE_CHECKING:
+    from modelport.manifests import Manifest
+
+PIPELINE = "release"
+STEPS = (
+    "resolve",
+    "convert",
+    "certify",
+    "evaluate",
+    "benchmark",
+    "explain",
+    "log",
+    "gate",
+    "deploy",
+    "verify",
+)
+
+# Which field of the whole report each step's report fills.
+_FIELDS: dict[str, tuple[str, type[Report]]] = {
+    "resolve": ("resolution", reports.Resolution),
+    "convert": ("conversion", reports.Conversion),
+    "certify": ("certificate", reports.Certificate),
+    "evaluate": ("evaluation", reports.Evaluation),
+    "benchmark": ("benchmark", reports.Benchmark),
+    "explain": ("explanation", reports.Explanation),
+    "gate": ("gates", reports.Gates),
+    "deploy": ("deployment", reports.Deployment),
+    "verify": ("verification", reports.Verification),
+}
+
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 5.0
+
+OnSteps = Callable[[tuple[StepRecord, ...]], None]
+
+
+def new_release_id() -> str:
+    """Return a name for a release; names sort by time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def new_folder(release_id: str) -> Path:
+    """Make the working folder of a release, owner-only; remove the oldest ones."""
+    home = settings()
+    folder = home.releases / release_id
+    try:
+        home.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise StorageError(
+            f"{home.home} cannot be written ({error.strerror})",
+            "free space there, or set MODELPORT_HOME to another folder",
+        ) from error
+    for old in sorted(home.releases.iterdir())[: -home.limits.kept_releases]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+class Launch:
+    """One release under way.
+
+    Args:
+        folder: Its working folder, from `new_folder`.
+        arguments: The pipeline's arguments.
+    """
+
+    def __init__(self, folder: Path, arguments: dict[str, Any]) -> None:
+        self._folder = folder
+        self._arguments = arguments
+        self._journal = Journal(folder / "journal.jsonl")
+        self._events: list[Event] = []
+        self._started = time.time()
+
+    def follow(self, on_steps: OnSteps) -> ReleaseReport:
+        """Run to the end, telling `on_steps` how they stand; return the whole report.
+
+        Raises:
+            ModelportError: What stopped the release, with its report as `release` and the
+                failed step's traceback as `details`.
+        """
+        place = targets.local()
+        service = (self._arguments["service"], self._arguments["namespace"])
+        previous = place.get(*service)
+        process = self._spawn()
+        try:
+            while process.poll() is None:
+                self._read()
+                on_steps(self.steps())
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_SECONDS)
+            self._read()
+            on_steps(self.steps())
+        except BaseException as error:
+            _kill(process)
+            self._read()
+            rollout.restore(place, *service, self._arguments["release_id"], previous)
+            if isinstance(error, KeyboardInterrupt):
+                raise self._stopped(_interrupted(previous), "interrupted") from None
+            raise
+        failure = self._failure(process.returncode)
+        if failure is not None:
+            raise self._stopped(failure, "failed")
+        report = self._report("deployed")
+        if report.gates is not None and not report.gates.passed:
+            from modelport.release import gate_error
+
+            raise self._stopped(gate_error(report.gates), "stopped")
+        return report
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        workflows.Request(PIPELINE, self._arguments).write(self._folder)
+        with (self._folder / "log.txt").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "modelport.workflows", str(self._folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **tracking.environment(), "MLFLOW_DISABLE_TELEMETRY": "true"},
+                start_new_session=True,  # Ctrl-C is ours to pass on, after which we clean up
+            )
+
+    def _read(self) -> None:
+        self._events += self._journal.fresh()
+
+    def steps(self) -> tuple[StepRecord, ...]:
+        """How every step stands now."""
+        return journal.fold(STEPS, self._events, time.time())
+
+    def _failure(self, returncode: int) -> ModelportError | None:
+        failed = next((event for event in self._events if event.error), None)
+        if failed is not None and failed.error is not None:
+            error = journal.to_error(failed.error)
+            error.details = failed.traceback
+            return error
+        if returncode == 0:
+            return None
+        return ModelportError(
+            f"the release's process ended with code {returncode}",
+            f"see {self._folder / 'log.txt'}",
+        )
+
+    def _stopped(self, error: ModelportError, outcome: str) -> ModelportError:
+        error.release = self._report(outcome, error=str(error))
+        return error
+
+    def _report(self, outcome: str, error: str | None = None) -> ReleaseReport:
+        found: dict[str, Any] = {}
+        for step, (field, kind) in _FIELDS.items():
+            path = workflows.report_file(self._folder, step)
+            if path is not None:
+                found[field] = kind.read(path)
+        logged = workflows.report_file(self._folder, "log")
+        if logged is not None:
+            found["registration"] = reports.Dossier.read(logged).registration
+        return ReleaseReport.model_validate(
+            {
+                "release_id": self._arguments["release_id"],
+                "model": self._arguments["model"],
+                "service": self._arguments["service"],
+                "namespace": self._arguments["namespace"],
+                "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+                "seconds": time.time() - self._started,
+                "outcome": outcome,
+                "error": error,
+                "steps": _ended(self.steps()),
+                **found,
+            }
+        )
+
+
+def _ended(steps: tuple[StepRecord, ...]) -> tuple[StepRecord, ...]:
+    """A step that still waits when the release is over was skipped."""
+    return tuple(
+        record.model_copy(update={"state": "skipped"}) if record.state == "waiting" else record
+        for record in steps
+    )
+
+
+def _interrupted(previous: Manifest | None) -> Interrupted:
+    state = "the service is as it was" if previous else "nothing was deployed"
+    return Interrupted(f"the release was stopped; {state}", "run it again when you like")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the release's process with all its children: asked first, then made to."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, kind)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+            return

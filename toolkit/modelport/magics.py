@@ -1,0 +1,119 @@
+"""The magics: the command line's commands, with the notebook's variables at hand."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+import typer
+from IPython.core.magic import Magics, line_magic, magics_class
+
+from modelport import cli
+from modelport.errors import ModelportError, UsageError
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+PREFIX = "kserve_"
+COMMANDS = ("deploy", "predict", "status", "delete")
+
+
+@magics_class
+class ModelportMagics(Magics):  # type: ignore[misc]  # IPython ships no type information
+    """Deploy models from a cell."""
+
+    @line_magic
+    def kserve_deploy(self, line: str) -> object:
+        return self._run("deploy", line)
+
+    @line_magic
+    def kserve_predict(self, line: str) -> object:
+        return self._run("predict", line)
+
+    @line_magic
+    def kserve_status(self, line: str) -> object:
+        return self._run("status", line)
+
+    @line_magic
+    def kserve_delete(self, line: str) -> object:
+        return self._run("delete", line)
+
+    def _run(self, command: str, line: str) -> object:
+        try:
+            result = cli.run([command, *_words(line)], self.shell.user_ns)
+        except ModelportError as error:
+            _show_release(error)
+            raise _in_one_line(error, whole="--traceback" in line) from None
+        return result.value if isinstance(result, cli.Json) else result
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics, with their help and their completion."""
+    commands = typer.main.get_command(cli.app)
+    assert isinstance(commands, click.Group)  # noqa: S101 - typer makes one of several commands
+    for name in COMMANDS:
+        magic = getattr(ModelportMagics, PREFIX + name)
+        magic.__doc__ = _help(commands.commands[name])
+        shell.set_hook("complete_command", _completer(name), str_key=f"%{PREFIX}{name}")
+    shell.register_magics(ModelportMagics)
+
+
+def _help(command: click.Command) -> str:
+    with click.Context(command, info_name=f"%{PREFIX}{command.name}") as context:
+        return command.get_help(context)
+
+
+def _completer(name: str) -> Callable[[Any, Any], list[str]]:
+    def complete(shell: InteractiveShell, event: Any) -> list[str]:
+        del shell
+        return completions(name, event.line, event.symbol)
+
+    return complete
+
+
+def completions(name: str, line: str, word: str) -> list[str]:
+    """Complete a word of a magic's line: options, model references, services, variables."""
+    commands = typer.main.get_command(cli.app)
+    assert isinstance(commands, click.Group)  # noqa: S101 - typer makes one of several commands
+    command = commands.commands[name]
+    if word.startswith("-"):
+        options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts]
+        return [option for option in options if option.startswith(word)]
+    before = line.split()
+    previous = before[-2 if word else -1]
+    if name == "deploy":
+        wants_service = previous == "--name"
+        first = len(before) == (2 if word else 1)
+        if wants_service:
+            return cli.complete_services(word)
+        return cli.complete_models(word) if first else []
+    return cli.complete_services(word) if len(before) == (2 if word else 1) else []
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"the line does not read ({error})", "close the quotation") from error
+
+
+def _show_release(error: ModelportError) -> None:
+    """Show what is known of a release that stopped, if it got far enough to tell anything."""
+    from IPython.display import display
+
+    from modelport.views import Release
+
+    if error.release is not None and error.release.resolution is not None:
+        display(Release(error.release))
+
+
+def _in_one_line(error: ModelportError, *, whole: bool) -> ModelportError:
+    """Make IPython show the error as one line, or as the failed step's traceback if asked."""
+    if not whole:
+        error._render_traceback_ = lambda: [f"modelport: {error}"]  # type: ignore[attr-defined]
+    elif error.details:
+        details = error.details
+        error._render_traceback_ = lambda: [*details.splitlines(), f"modelport: {error}"]  # type: ignore[attr-defined]
+    return error

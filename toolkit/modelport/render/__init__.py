@@ -1,0 +1,50 @@
+"""Reports, services and live steps as people read them: HTML, terminal, widgets.
+
+Each view is loaded when it is first used: rich and the notebook's libraries cost nothing before.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelport.render.curl import curl_line as curl_line
+    from modelport.render.curl import metadata_line as metadata_line
+    from modelport.render.html import release_html as release_html
+    from modelport.render.html import release_page as release_page
+    from modelport.render.progress import Progress as Progress
+    from modelport.render.services_html import service_html as service_html
+    from modelport.render.services_html import services_html as services_html
+    from modelport.render.services_terminal import service_renderable as service_renderable
+    from modelport.render.services_terminal import services_renderable as services_renderable
+    from modelport.render.sinks import Sink as Sink
+    from modelport.render.sinks import choose as choose
+    from modelport.render.terminal import as_text as as_text
+    from modelport.render.terminal import release_renderable as release_renderable
+    from modelport.render.terminal import show as show
+
+_HOMES = {
+    "Progress": "progress",
+    "Sink": "sinks",
+    "as_text": "terminal",
+    "choose": "sinks",
+    "curl_line": "curl",
+    "metadata_line": "curl",
+    "release_html": "html",
+    "release_page": "html",
+    "release_renderable": "terminal",
+    "service_html": "services_html",
+    "service_renderable": "services_terminal",
+    "services_html": "services_html",
+    "services_renderable": "services_terminal",
+    "show": "terminal",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

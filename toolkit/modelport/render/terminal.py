@@ -1,0 +1,247 @@
+"""The report of a release for the terminal, with rich; legible without colour too."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Console
+from rich.console import Group as Stack
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from modelport.render import facts, figures
+from modelport.render.comparison import Comparison, Group, compare
+from modelport.render.curl import curl_line, metadata_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+    from modelport.reports import (
+        Certificate,
+        Explanation,
+        Feature,
+        ReleaseReport,
+        StepRecord,
+        Verdict,
+    )
+
+_TONES: dict[facts.Tone, str] = {"good": "bold green", "bad": "bold red", "quiet": "bold"}
+_BAR = 24  # columns of the longest bar: fits 80 beside a feature's name
+_NAME = 32
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def release_renderable(report: ReleaseReport, example: object = None) -> RenderableType:
+    """Return the report for `show`, good from 80 columns on.
+
+    Args:
+        report: The release, however it ended.
+        example: One row for the curl line; without it the line asks for the model's metadata.
+    """
+    parts = (
+        _head(report),
+        _comparison(report),
+        _certificate(report.certificate),
+        _gates(report),
+        _explanation(report.explanation),
+        _serving(report),
+        _steps(report),
+        _endpoint(report, example),
+        _footer(report),
+    )
+    return Stack(*(part for part in parts if part is not None))
+
+
+def show(renderable: RenderableType, console: Console | None = None) -> None:
+    """Print a view of ours; URLs and curl lines wider than the terminal stay one line."""
+    (console or Console()).print(renderable, crop=False)
+
+
+def as_text(renderable: RenderableType, width: int = 100) -> str:
+    """Return a view of ours as plain text, `width` columns wide, for text/plain and logs."""
+    console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        show(renderable, console)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def text(value: str, style: str = "") -> Text:
+    """Return text that is never read as markup and carries no control characters."""
+    return Text(figures.printable(value), style=style)
+
+
+def whole(value: str, style: str = "") -> Text:
+    """Return text that stays one line however narrow the terminal, so that it can be copied."""
+    return Text(figures.printable(value), style=style, no_wrap=True, overflow="ignore")
+
+
+def titled(title: str, body: RenderableType, note: str = "") -> RenderableType:
+    """Return a part: its title, then its body, indented."""
+    heading = Text.assemble(("\n" + title, "bold"), (f"  {note}" if note else "", "dim"))
+    return Stack(heading, Padding(body, (0, 0, 0, 2)))
+
+
+def pairs(facts_shown: Iterable[facts.Fact]) -> Table:
+    """Return (name, value) pairs in two aligned columns."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for name, value in facts_shown:
+        grid.add_row(text(name), text(value))
+    return grid
+
+
+def columns(*names: str) -> Table:
+    """Return an empty table: the first column is for words, the others for figures."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    for place, name in enumerate(names):
+        table.add_column(text(name), justify="right" if place else "left", overflow="fold")
+    return table
+
+
+def _head(report: ReleaseReport) -> RenderableType:
+    said = facts.headline(report)
+    lines = [
+        Text.assemble(text(said.outcome, _TONES[said.tone]), text(f" · {report.service}")),
+        text(facts.subtitle(report), "dim"),
+    ]
+    if report.error:
+        lines.append(text(report.error, "bold"))
+    lines += [_missed(verdict) for verdict in facts.failed_verdicts(report)]
+    serving = facts.keeps_serving(report)
+    if serving:
+        lines.append(text(serving))
+    return Panel(Stack(*lines), box=box.ROUNDED, border_style=_TONES[said.tone].split()[1])
+
+
+def _missed(verdict: Verdict) -> Text:
+    measured = f"{verdict.metric} {verdict.measured}" if verdict.measured else "not measured"
+    return Text.assemble(
+        (figures.printable(f"✗ {verdict.gate} "), "red"),
+        figures.printable(f"{measured}. {verdict.reason}"),
+    )
+
+
+def _comparison(report: ReleaseReport) -> RenderableType | None:
+    compared = compare(report)
+    if not compared.subjects and report.evaluation is None:
+        return None
+    table = columns("", *compared.subjects, "native → converted")
+    if compared.loads:
+        table.add_row("", *(compared.loads.get(subject, "") for subject in compared.subjects), "")
+    notes = [_group(table, group, compared) for group in compared.groups]
+    return titled("Accuracy and speed", Stack(table, *(note for note in notes if note)))
+
+
+def _group(table: Table, group: Group, compared: Comparison) -> Text | None:
+    for line in group.lines:
+        values = (line.values.get(subject, figures.NOTHING) for subject in compared.subjects)
+        table.add_row(text(line.name), *(text(value) for value in values), text(line.change, "dim"))
+    if group.lines:
+        table.add_section()
+    return text(f"{group.title} · {group.note}", "dim") if group.note else None
+
+
+def _certificate(certificate: Certificate | None) -> RenderableType | None:
+    if certificate is None:
+        return None
+    if certificate.verdict == "not applicable":
+        return titled("Certificate", text(certificate.reason), "not applicable")
+    mark = "✓" if certificate.passed else "✗"
+    verdict = ("verdict", f"{mark} {certificate.verdict}: {certificate.reason}")
+    return titled("Certificate", pairs([verdict, *facts.certificate_facts(certificate)]))
+
+
+def _gates(report: ReleaseReport) -> RenderableType | None:
+    rows = facts.gate_rows(report)
+    if not rows:
+        return titled("Gates", text("none were set", "dim")) if report.gates else None
+    table = columns("gate", "before", "live")
+    for one in rows:
+        table.add_row(text(one.gate), _verdict(one.before), _verdict(one.live))
+    return titled("Gates", table)
+
+
+def _verdict(verdict: Verdict | None) -> Text:
+    if verdict is None:
+        return text(figures.NOTHING, "dim")
+    measured = figures.printable(verdict.measured or "not measured")
+    mark = ("✓ ", "green") if verdict.passed else ("✗ ", "bold red")
+    return Text.assemble(mark, measured)
+
+
+def _explanation(explanation: Explanation | None) -> RenderableType | None:
+    if explanation is None:
+        return None
+    if not explanation.explained:
+        reason = explanation.reason or "no reason given"
+        return titled("Top features", text(f"not explained: {reason}"))
+    rest = facts.rest_of_features(explanation)
+    basis = facts.joined(facts.explanation_facts(explanation))
+    notes = [text(line, "dim") for line in (rest, basis) if line]
+    bars = _bars(facts.top_features(explanation))
+    return titled("Top features", Stack(bars, *notes), "mean |SHAP value|")
+
+
+def _bars(features: tuple[Feature, ...]) -> Table:
+    largest = max((one.importance for one in features), default=0.0) or 1.0
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(max_width=_NAME, no_wrap=True, overflow="ellipsis")
+    grid.add_column(min_width=_BAR, style="blue", no_wrap=True)
+    grid.add_column(justify="right")
+    for one in features:
+        value = figures.significant(one.importance)
+        grid.add_row(text(one.name), bar(one.importance / largest, _BAR), value)
+    return grid
+
+
+def bar(share: float, width: int) -> str:
+    """Return a bar of `share` (0 to 1) times `width` columns, to an eighth of a column."""
+    whole, eighths = divmod(round(share * width * 8), 8)
+    return ("█" * whole + _EIGHTHS[eighths]).rstrip() or _EIGHTHS[1]
+
+
+def _serving(report: ReleaseReport) -> RenderableType | None:
+    shown = facts.serving_facts(report)
+    return titled("Serving", pairs(shown)) if shown else None
+
+
+def _steps(report: ReleaseReport) -> RenderableType | None:
+    if not report.steps:
+        return None
+    shown = Columns((_step(step) for step in report.steps), padding=(0, 2))
+    return titled("Steps", shown)
+
+
+def _step(step: StepRecord) -> Text:
+    style = {"done": "green", "failed": "bold red"}.get(step.state, "dim")
+    name = figures.printable(step.name)
+    return Text.assemble(
+        (f"{facts.MARKS[step.state]} ", style), f"{name} ", (facts.step_time(step), "dim")
+    )
+
+
+def _endpoint(report: ReleaseReport, example: object) -> RenderableType | None:
+    if report.deployment is None or report.outcome != "deployed":
+        return None
+    url = report.deployment.url
+    if example is None:
+        command = metadata_line(url, report.service)
+    else:
+        command = curl_line(url, report.service, example)
+    return Stack(Text("\nLive at", "bold"), whole(url, "underline"), whole(command))
+
+
+def _footer(report: ReleaseReport) -> RenderableType:
+    lines = [f"release {report.release_id} · started {report.started_at}"]
+    if report.registration:
+        run = report.registration
+        lines += [run.model_uri, f"MLflow run {run.run_url or run.run_id}"]
+    return Stack(Text(), *(whole(line, "dim") for line in lines))

@@ -1,0 +1,153 @@
+"""The target `local`: the engine on this machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelport.errors import DeploymentFailed, ServiceNotFound, StorageError, TargetError
+
+if TYPE_CHECKING:
+    from modelport.config import Settings
+    from modelport.manifests import Manifest
+    from modelport_engine.client import EngineClient
+
+
+class LocalTarget:
+    """InferenceServices on this machine, without Kubernetes."""
+
+    name = "local"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine runs."""
+        return self._client().is_running()
+
+    def up(self) -> dict[str, object]:
+        """Start the engine if it does not run; return what it says about itself."""
+        with _errors():
+            return dict(self._started().info())
+
+    def down(self) -> bool:
+        """Stop the engine with all it started; False if nothing ran."""
+        with _errors():
+            client = self._client()
+            ran = client.is_running()
+            client.shutdown()
+            return ran
+
+    def storage_uri(self, namespace: str, service: str, release_id: str) -> str:
+        """Return the file URI of a release's model folder."""
+        return self._folder(namespace, service, release_id).as_uri()
+
+    def stage(self, folder: Path, namespace: str, service: str, release_id: str) -> str:
+        """Copy a model folder under the home, whole or not at all; forget the oldest ones."""
+        final = self._folder(namespace, service, release_id)
+        partial = final.with_name(f".{release_id}.partial")
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(folder, partial)
+            partial.replace(final)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise StorageError(
+                f"the model cannot be copied to {final.parent} ({error.strerror})",
+                "free space there, or set MODELPORT_HOME to another disk",
+            ) from error
+        self._forget_oldest(namespace, service)
+        return final.as_uri()
+
+    def unstage(self, namespace: str, service: str, release_id: str) -> None:
+        """Remove the model folder of a release that came to nothing."""
+        shutil.rmtree(self._folder(namespace, service, release_id), ignore_errors=True)
+
+    def apply(self, manifest: Manifest) -> Manifest:
+        """Hand the manifest to the engine, which is started first if it does not run."""
+        with _errors():
+            return self._started().apply(manifest)
+
+    def wait_ready(self, applied: Manifest, say: Callable[[str], None]) -> Manifest:
+        """Wait for the applied generation."""
+        metadata = applied["metadata"]
+        with _errors(DeploymentFailed):
+            return self._client().wait_ready(
+                metadata["name"],
+                metadata["namespace"],
+                generation=metadata["generation"],
+                timeout=self._settings.local.ready_timeout,
+                on_progress=say,
+            )
+
+    def get(self, name: str, namespace: str) -> Manifest | None:
+        """Return a service, or None; the engine is not started to learn that."""
+        if not self.running:
+            return None
+        from modelport_engine.errors import NotFound
+
+        with _errors():
+            try:
+                return self._client().get(name, namespace)
+            except NotFound:
+                return None
+
+    def list(self, namespace: str | None = None) -> list[Manifest]:
+        """Return the services; none while the engine is down."""
+        if not self.running:
+            return []
+        with _errors():
+            return list(self._client().list(namespace)["items"])
+
+    def delete(self, name: str, namespace: str) -> None:
+        """Delete a service and the model folders staged for it."""
+        if self.get(name, namespace) is None:
+            raise ServiceNotFound(
+                f"there is no service {name} in namespace {namespace}",
+                "see `modelport status` for those there are",
+            )
+        with _errors():
+            self._client().delete(name, namespace)
+        shutil.rmtree(self._settings.models / namespace / name, ignore_errors=True)
+
+    def _client(self) -> EngineClient:
+        from modelport_engine.client import EngineClient
+
+        return EngineClient(self._settings.home)
+
+    def _started(self) -> EngineClient:
+        client = self._client()
+        client.ensure_running(
+            gateway_port=self._settings.local.gateway_port,
+            timeout=self._settings.local.start_timeout,
+        )
+        return client
+
+    def _folder(self, namespace: str, service: str, release_id: str) -> Path:
+        return self._settings.models / namespace / service / release_id
+
+    def _forget_oldest(self, namespace: str, service: str) -> None:
+        """Keep the newest folders (release ids sort by time), and the one that is served."""
+        served = self.get(service, namespace)
+        in_use = served["spec"]["predictor"]["model"].get("storageUri") if served else None
+        folder = self._settings.models / namespace / service
+        staged = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        for path in staged[: -self._settings.local.kept_models]:
+            if path.as_uri() != in_use:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _errors(kind: type[TargetError] = TargetError) -> Iterator[None]:
+    """Turn the engine's errors into ours."""
+    from modelport_engine.errors import EngineError
+
+    try:
+        yield
+    except EngineError as error:
+        raise kind(error.what, error.todo) from error

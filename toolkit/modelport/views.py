@@ -1,0 +1,139 @@
+"""What the public verbs return: objects that show themselves in a cell and a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelport import render
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from modelport.manifests import Manifest
+    from modelport.reports import ReleaseReport
+    from modelport.workflows import Step
+
+Bundle = dict[str, str]
+
+
+class View:
+    """Shows itself as HTML in a notebook, and with rich in a terminal."""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Bundle:
+        del include, exclude
+        return {"text/plain": render.as_text(self.__rich__()), "text/html": self._html()}
+
+    def __rich__(self) -> RenderableType:
+        raise NotImplementedError
+
+    def _html(self) -> str:
+        raise NotImplementedError
+
+    def json(self) -> Any:
+        """Return the same as plain JSON values."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, repr=False)
+class Release(View):
+    """One release, with everything that is known of it."""
+
+    report: ReleaseReport
+
+    def __repr__(self) -> str:
+        return f"<Release {self.report.service}: {self.report.outcome}>"
+
+    @property
+    def url(self) -> str | None:
+        """The service's URL, or None if it was not deployed."""
+        return self.report.deployment.url if self.report.deployment else None
+
+    def __rich__(self) -> RenderableType:
+        return render.release_renderable(self.report, self._example)
+
+    def _html(self) -> str:
+        return render.release_html(self.report, self._example)
+
+    @property
+    def _example(self) -> Any:
+        return self.report.verification.example if self.report.verification else None
+
+    def json(self) -> Any:
+        """Return the report as plain JSON values."""
+        return self.report.model_dump(mode="json")
+
+
+@dataclass(frozen=True, repr=False)
+class Plan(View):
+    """What a release would do, and the manifest that it would apply."""
+
+    manifest: str
+    steps: Sequence[Step]
+
+    def __repr__(self) -> str:
+        return self.manifest
+
+    def __rich__(self) -> RenderableType:
+        return render.plan_renderable(self.manifest, self._steps)
+
+    def _html(self) -> str:
+        return render.plan_html(self.manifest, self._steps)
+
+    @property
+    def _steps(self) -> list[tuple[str, str]]:
+        return [(step.name, step.description) for step in self.steps]
+
+    def json(self) -> Any:
+        """Return the steps, and the manifest as an object."""
+        import yaml
+
+        steps = [{"name": name, "description": text} for name, text in self._steps]
+        return {"steps": steps, "manifest": yaml.safe_load(self.manifest)}
+
+
+@dataclass(frozen=True, repr=False)
+class Service(View):
+    """One InferenceService with its status, as KServe writes it."""
+
+    object: Manifest
+
+    def __repr__(self) -> str:
+        return f"<Service {self.object['metadata']['name']}>"
+
+    def __rich__(self) -> RenderableType:
+        return render.service_renderable(self.object)
+
+    def _html(self) -> str:
+        return render.service_html(self.object)
+
+    def json(self) -> Any:
+        """Return the InferenceService."""
+        return self.object
+
+
+@dataclass(frozen=True, repr=False)
+class Services(View):
+    """InferenceServices with their status, as KServe writes them."""
+
+    items: Sequence[Manifest]
+
+    def __repr__(self) -> str:
+        return f"<Services {', '.join(item['metadata']['name'] for item in self.items)}>"
+
+    def __iter__(self) -> Iterator[Service]:
+        return (Service(item) for item in self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __rich__(self) -> RenderableType:
+        return render.services_renderable(list(self.items))
+
+    def _html(self) -> str:
+        return render.services_html(list(self.items))
+
+    def json(self) -> Any:
+        """Return a Kubernetes List of InferenceServices."""
+        return {"apiVersion": "v1", "kind": "List", "items": list(self.items)}
