@@ -11,9 +11,9 @@ IMAGE = "ghcr.io/modelport/modelport-python:0.1.0"
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def resolve(model: str, source: Output[Model], report: Output[Artifact]) -> None:
     """Fetch the model from MLflow."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.resolve(model=model, source=source.path, report=report.path)
+    step("resolve", model=model, source=source.path, report=report.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -25,9 +25,10 @@ def convert(
     report: Output[Artifact],
 ) -> None:
     """Convert it to ONNX and optimise."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.convert(
+    step(
+        "convert",
         source=source.path,
         resolution=resolution.path,
         require_onnx=require_onnx,
@@ -47,9 +48,10 @@ def certify(
     report: Output[Artifact],
 ) -> None:
     """Certify that the converted model answers the same."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.certify(
+    step(
+        "certify",
         source=source.path,
         resolution=resolution.path,
         conversion=conversion.path,
@@ -71,9 +73,10 @@ def evaluate(
     report: Output[Artifact],
 ) -> None:
     """Score both models on labelled rows."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.evaluate(
+    step(
+        "evaluate",
         source=source.path,
         resolution=resolution.path,
         conversion=conversion.path,
@@ -95,9 +98,10 @@ def benchmark(
     report: Output[Artifact],
 ) -> None:
     """Time both models, and choose the runtime's settings."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.benchmark(
+    step(
+        "benchmark",
         source=source.path,
         resolution=resolution.path,
         conversion=conversion.path,
@@ -117,9 +121,10 @@ def explain(
     report: Output[Artifact],
 ) -> None:
     """Explain its answers with SHAP."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.explain(
+    step(
+        "explain",
         source=source.path,
         resolution=resolution.path,
         data=data,
@@ -145,9 +150,10 @@ def log(
     report: Output[Artifact],
 ) -> None:
     """Keep everything in MLflow, the converted model as a model version."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.log(
+    step(
+        "log",
         release_id=release_id,
         service=service,
         namespace=namespace,
@@ -169,9 +175,9 @@ def log(
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def gate(dossier: Input[Artifact], slo: str, report: Output[Artifact]) -> bool:
     """Judge the SLOs before anything is deployed."""
-    from modelport import release
+    from modelport.workbench import step
 
-    return release.gate(dossier=dossier.path, slo=slo, report=report.path)
+    return step("gate", dossier=dossier.path, slo=slo, report=report.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -182,9 +188,9 @@ def deploy(
     report: Output[Artifact],
 ) -> None:
     """Apply the InferenceService and wait until it is ready."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.deploy(dossier=dossier.path, gates=gates.path, package=package.path, report=report.path)
+    step("deploy", dossier=dossier.path, gates=gates.path, package=package.path, report=report.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -201,9 +207,10 @@ def verify(
     report: Output[Artifact],
 ) -> None:
     """Replay rows against the live endpoint."""
-    from modelport import release
+    from modelport.workbench import step
 
-    release.verify(
+    step(
+        "verify",
         dossier=dossier.path,
         gates=gates.path,
         deployment=deployment.path,

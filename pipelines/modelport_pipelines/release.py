@@ -17,7 +17,7 @@ def release(
     data: str = "",
     target: str = "",
     slo: str = "",
-    require_onnx: bool = False,  # noqa: FBT001, FBT002 - a pipeline's parameters are named
+    require_onnx: bool = False,
 ) -> None:
     """Resolve, convert, certify, evaluate, benchmark, explain, log, gate, deploy, verify.
 

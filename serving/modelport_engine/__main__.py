@@ -35,7 +35,11 @@ def main() -> int:
         logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=sys.stderr)
         _run(paths, arguments.gateway_port, ready=lambda: None)
     except EngineError as error:
-        return _failed(error)
+        sys.stderr.write(f"{error}\n")
+        if arguments.detach:
+            # For the client, which raises the same error again.
+            sys.stdout.write(json.dumps(error.document))
+        return 1
     return 0
 
 
@@ -119,13 +123,6 @@ def _redirect(paths: EnginePaths) -> None:
     output = os.open(paths.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for target, source in ((0, null), (1, output), (2, output)):
         os.dup2(source, target)
-
-
-def _failed(error: EngineError) -> int:
-    sys.stderr.write(f"{error}\n")
-    # For the client, which raises the same error again.
-    sys.stdout.write(json.dumps(error.document))
-    return 1
 
 
 if __name__ == "__main__":

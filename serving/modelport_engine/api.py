@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
@@ -36,6 +37,8 @@ WATCH_LIMIT = 3600.0
 
 SERVICES = f"/apis/{objects.API_VERSION}/inferenceservices"
 NAMESPACED = f"/apis/{objects.API_VERSION}/namespaces/{{namespace}}/inferenceservices"
+ONE = f"{NAMESPACED}/{{name:path}}"
+"""One object; a name that cannot be one reaches us whole, and is refused in plain words."""
 
 HTTP_STATUS: dict[type[EngineError], int] = {
     InvalidObject: 422,
@@ -66,11 +69,11 @@ def application(
             Route("/shutdown", api.shutdown, methods=["POST"]),
             Route(SERVICES, api.list),
             Route(NAMESPACED, api.list),
-            Route(f"{NAMESPACED}/{{name}}", api.get),
-            Route(f"{NAMESPACED}/{{name}}", api.put, methods=["PUT"]),
-            Route(f"{NAMESPACED}/{{name}}", api.delete, methods=["DELETE"]),
+            Route(ONE, api.get),
+            Route(ONE, api.put, methods=["PUT"]),
+            Route(ONE, api.delete, methods=["DELETE"]),
         ],
-        exception_handlers={EngineError: _failure},
+        exception_handlers={EngineError: _failure, HTTPException: _no_such_path},
     )
 
 
@@ -104,7 +107,6 @@ class _Api:
         key = _key(request)
         if request.query_params.get("watch") not in ("true", "1"):
             return JSONResponse(self._controller.get(key))
-        self._controller.get(key)
         events = self._controller.watch(key, _seconds(request))
         return StreamingResponse(_lines(events), media_type="application/json")
 
@@ -144,6 +146,11 @@ async def _body(request: Request) -> bytes:
 async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     async for event in events:
         yield json.dumps(event).encode() + b"\n"
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    what = f"{request.method} {request.url.path} is not part of the engine's API"
+    return await _failure(request, NotFound(what, str(error)))
 
 
 async def _failure(request: Request, error: Exception) -> Response:

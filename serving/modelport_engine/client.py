@@ -85,8 +85,10 @@ class EngineClient:
             Conflict: when it is being deleted, or was changed meanwhile.
             StorageFailed: when the disk is full.
         """
-        metadata = document.get("metadata") or {}
-        path = _path(metadata.get("name") or "-", metadata.get("namespace") or "default")
+        metadata = document.get("metadata")
+        named = metadata if isinstance(metadata, dict) else {}
+        # A name that cannot be one is the engine's to refuse, in its own words.
+        path = _path(str(named.get("name") or "-"), str(named.get("namespace") or "default"))
         return self._call("PUT", path, json.dumps(document).encode())
 
     def get(self, name: str, namespace: str = "default") -> Document:
@@ -142,7 +144,7 @@ class EngineClient:
         *,
         generation: int | None = None,
         timeout: float = 180.0,
-        on_progress: Callable[[Document], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
     ) -> Document:
         """Wait until the service is Ready in the given generation; give the object.
 
@@ -151,7 +153,7 @@ class EngineClient:
             namespace: Of the service.
             generation: The `metadata.generation` that `apply` gave; by default the latest.
             timeout: Seconds to wait.
-            on_progress: Called with the object at each change of it.
+            on_progress: Called with one line at each change of the service.
 
         Raises:
             RevisionFailed: when the revision failed; the message says why.
@@ -165,7 +167,7 @@ class EngineClient:
                 if event["type"] == "DELETED":
                     raise NotFound(f"{namespace}/{name} was deleted", "apply it again")
                 if on_progress:
-                    on_progress(document)
+                    on_progress(_progress(document))
                 if _is_settled(document, generation):
                     return document
         raise WaitTimedOut(
@@ -315,6 +317,17 @@ def _on_port(info: Document, gateway_port: int | None) -> Document:
     return info
 
 
+def _ready(document: Document) -> Document:
+    found = document.get("status", {}).get("conditions", ())
+    return next((entry for entry in found if entry["type"] == "Ready"), {"status": "Unknown"})
+
+
+def _progress(document: Document) -> str:
+    ready = _ready(document)
+    name = document["metadata"]["name"]
+    return f"{name} is ready" if ready["status"] == "True" else ready.get("message", "starting")
+
+
 def _is_settled(document: Document, generation: int | None) -> bool:
     """Tell whether the service is Ready; `RevisionFailed` when it will not be by itself."""
     metadata, status = document["metadata"], document.get("status", {})
@@ -327,6 +340,4 @@ def _is_settled(document: Document, generation: int | None) -> bool:
         serving = status["components"]["predictor"].get("latestRolledoutRevision")
         todo = f"{serving} keeps serving" if serving else "nothing serves"
         raise RevisionFailed(failure["message"], f"{todo}; correct the model and apply it again")
-    return any(
-        entry["type"] == "Ready" and entry["status"] == "True" for entry in status["conditions"]
-    )
+    return bool(_ready(document)["status"] == "True")

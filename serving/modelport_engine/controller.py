@@ -58,11 +58,8 @@ class Controller:
     async def start(self) -> None:
         """Bring back what was deployed; processes taken over serve on meanwhile."""
         for service in self.world.store.services():
-            if not service.deleted and service.rolled_out:
-                predictor = objects.read_predictor(service.spec)
-                traffic = ((service.rolled_out, 100),)
-                self.world.routing.decide(service.key, traffic, predictor.timeout)
-        await self.world.gateway.start(self.world.routing.table())
+            self._restore_traffic(service)
+        await self.world.gateway.start(self.world.routing.table)
         for service in self.world.store.services():
             self._reconciler(service.key)
         self._spawn(self._keep_gateway())
@@ -77,7 +74,10 @@ class Controller:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         fleet = self.world.fleet
-        await asyncio.gather(*(fleet.stop(replica) for replica in fleet.all()))
+        stops = [fleet.stop(replica) for replica in fleet.all()]
+        for outcome in await asyncio.gather(*stops, return_exceptions=True):
+            if outcome:
+                log.error("%s", outcome)
         await self.world.gateway.stop()
         kill_strays(self.world.paths.home, keep=set())
 
@@ -127,14 +127,23 @@ class Controller:
         self._reconciler(key).wake()
         return document_of(service)
 
-    async def watch(self, key: Key, limit: float) -> AsyncIterator[dict[str, Any]]:
+    def watch(self, key: Key, limit: float) -> AsyncIterator[dict[str, Any]]:
         """Give Kubernetes' watch events of one object, the present state first.
 
         Ends after `limit` seconds, after the object is gone, or when the engine stops.
+
+        Raises:
+            NotFound: when there is no such object.
+            EngineUnavailable: when the engine is stopping.
         """
+        self._refuse_if_stopping()
+        return self._events(key, self.get(key), limit)
+
+    async def _events(
+        self, key: Key, document: dict[str, Any], limit: float
+    ) -> AsyncIterator[dict[str, Any]]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
-        document = self.get(key)
         yield {"type": "ADDED", "object": document}
         while not self.stopping:
             try:
@@ -151,6 +160,17 @@ class Controller:
     def _refuse_if_stopping(self) -> None:
         if self.stopping:
             raise EngineUnavailable("the engine is stopping", "try again when it is gone")
+
+    def _restore_traffic(self, service: Service) -> None:
+        if service.deleted or not service.rolled_out:
+            return
+        try:
+            timeout = objects.read_predictor(service.spec).timeout
+        except InvalidObject as error:
+            # Accepted by an earlier version: it must not keep the others from coming back.
+            log.warning("%s: %s", service.key, error)
+            return
+        self.world.routing.decide(service.key, ((service.rolled_out, 100),), timeout)
 
     def _reconciler(self, key: Key) -> Reconciler:
         if key not in self._reconcilers:
@@ -172,7 +192,7 @@ class Controller:
             log.warning("the gateway has ended; starting it again")
             self._wake_all()
             try:
-                await self.world.gateway.start(self.world.routing.table())
+                await self.world.gateway.start(self.world.routing.table)
             except EngineError as error:
                 log.warning("%s", error)
                 await asyncio.sleep(_GATEWAY_PAUSE)

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 from contextlib import contextmanager, nullcontext
@@ -37,6 +38,9 @@ _CONCURRENCY = 128
 # Requests to the API at a time; each watch counts.
 
 
+_OPEN_FILES = 65_536
+
+
 def run(
     paths: EnginePaths, settings: Settings, gateway_port: int | None, ready: Callable[[], None]
 ) -> None:
@@ -54,7 +58,9 @@ def run(
         GatewayFailed: when Envoy does not start.
         StorageFailed: when the home cannot be written.
     """
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with _locked(paths):
+        _raise_file_limit()
         asyncio.run(_serve(paths, settings, gateway_port, ready))
 
 
@@ -128,6 +134,14 @@ async def _answer(controller: Controller, ready: Callable[[], None]) -> None:
         server.should_exit = True
         await serving
         path.unlink(missing_ok=True)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: Envoy needs two for each request."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(uvicorn.Server):

@@ -30,12 +30,16 @@ class Trouble:
     def note(
         self, replica: Replica, failure: dict[str, Any], now: float, settings: Settings
     ) -> None:
-        """Count a crash and back off: twice as long as after the one before, within a bound."""
+        """Count a crash and set when to try again.
+
+        The first time at once, then after a while that doubles with each crash, within a bound.
+        """
         if replica.ready and now - replica.since > STABLE:
             self.crashes = 0
-        self.failure = failure
-        delay = settings.backoff_first * 2.0 ** min(self.crashes, 30)
+        doublings = min(self.crashes - 1, 30)
+        delay = settings.backoff_first * 2.0**doublings if self.crashes else 0.0
         self.not_before = now + min(settings.backoff_limit, delay)
+        self.failure = failure
         self.crashes += 1
 
 

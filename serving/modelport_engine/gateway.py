@@ -22,6 +22,8 @@ from modelport_engine.ports import gateway_port
 from modelport_engine.processes import Process, ProcessId, adopt, spawn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelport_engine.paths import EnginePaths
     from modelport_engine.store import Store
 
@@ -51,6 +53,7 @@ class Gateway:
         self._store = store
         self._workers = workers
         self._process: Process | None = None
+        self._answering = False
         self._lock = asyncio.Lock()
         self._clusters: set[str] = set()
         self._applied: xds.Table | None = None
@@ -59,6 +62,11 @@ class Gateway:
     def running(self) -> bool:
         """True while the Envoy process lives."""
         return self._process is not None and self._process.running
+
+    @property
+    def answering(self) -> bool:
+        """True while Envoy lives and has taken a table."""
+        return self.running and self._answering
 
     @property
     def url(self) -> str:
@@ -86,6 +94,7 @@ class Gateway:
             self.port = remembered
             if self._is_configured():
                 self._process = recorded
+                self._answering = True
                 self._clusters = {entry["name"] for entry in self._read("cds.json")["resources"]}
                 return
         else:
@@ -94,8 +103,8 @@ class Gateway:
             await recorded.stop(grace=2.0)
         self._store.remember("gateway_port", self.port)
 
-    async def start(self, table: xds.Table) -> None:
-        """Start Envoy with this table, unless it was taken over.
+    async def start(self, table: Callable[[], xds.Table]) -> None:
+        """Start Envoy with what `table` gives, unless it was taken over.
 
         Raises:
             GatewayFailed: when Envoy does not start.
@@ -103,7 +112,7 @@ class Gateway:
         """
         async with self._lock:
             if not self.running:
-                await self._start(table)
+                await self._start(table())
         await self.apply(table)
 
     async def stop(self) -> None:
@@ -114,31 +123,33 @@ class Gateway:
             self._process = None
             (self._folder / xds.ADMIN_SOCKET).unlink(missing_ok=True)
 
-    async def apply(self, table: xds.Table) -> None:
-        """Make Envoy work by this table; return when it does.
+    async def apply(self, table: Callable[[], xds.Table]) -> None:
+        """Make Envoy work by what `table` gives; return when it does.
 
-        New clusters come before the routes that name them, and leave after them.
+        It is asked when its turn has come: one asked earlier could undo what another caller has
+        changed meanwhile. New clusters come before the routes that name them, and leave after.
 
         Raises:
             GatewayFailed: when Envoy does not take it in time.
             StorageFailed: when the files cannot be written.
         """
         async with self._lock:
-            if table == self._applied:
+            wanted = table()
+            if wanted == self._applied:
                 return
             # Until Envoy has taken all of it, nobody knows what it works by.
             self._applied = None
-            wanted = {backend.cluster for backend in table.backends}
-            self._clusters |= wanted
-            versions = self._write_endpoints(table)
+            clusters = {backend.cluster for backend in wanted.backends}
+            self._clusters |= clusters
+            versions = self._write_endpoints(wanted)
             await self._taken({**versions, **self._write_clusters()})
-            await self._taken(self._write_routes(table))
-            gone, self._clusters = self._clusters - wanted, wanted
+            await self._taken(self._write_routes(wanted))
+            gone, self._clusters = self._clusters - clusters, clusters
             if gone:
                 await self._taken(self._write_clusters())
             for cluster in gone:
                 (self._folder / xds.endpoints_file(cluster)).unlink(missing_ok=True)
-            self._applied = table
+            self._applied = wanted
             await asyncio.sleep(_SETTLE)
 
     async def drained(self, cluster: str, limit: float) -> bool:
@@ -152,6 +163,7 @@ class Gateway:
         return False
 
     async def _start(self, table: xds.Table) -> None:
+        self._answering = False
         self._applied = None
         self._clusters = {backend.cluster for backend in table.backends}
         versions = {
@@ -174,7 +186,7 @@ class Gateway:
         identity = self._process.identity
         self._store.remember("gateway_process", [identity.pid, identity.started])
         await self._taken(versions, START_LIMIT)
-        self._applied = table
+        self._applied, self._answering = table, True
         log.info("gateway on %s, pid %d", self.url, identity.pid)
 
     async def _taken(self, versions: dict[str, str], limit: float = ACK_LIMIT) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -175,7 +176,9 @@ def kill_strays(home: Path, keep: set[int]) -> list[int]:
     strays = [process for process in owned(home) if _session(process.pid) not in keep]
     for process in strays:
         _kill(process.pid)
-    psutil.wait_procs(strays, timeout=_KILL_LIMIT)
+    deadline = time.monotonic() + _KILL_LIMIT
+    while any(is_alive(process.pid) for process in strays) and time.monotonic() < deadline:
+        time.sleep(POLL)
     return [process.pid for process in strays]
 
 

@@ -111,7 +111,7 @@ class Reconciler:
             ready=observed.ready,
             started=observed.started,
             crash=trouble.failure if trouble and observed.ready[serving] < wanted else None,
-            url=gateway.url_of(*self.key) if gateway.running else None,
+            url=gateway.url_of(*self.key) if gateway.answering else None,
         )
         document = status(facts, timestamp())
         if document != service.status:
@@ -227,7 +227,7 @@ class Reconciler:
         return True
 
     async def _push(self) -> bool:
-        if not self._world.gateway.running:
+        if not self._world.gateway.answering:
             return False
         try:
             await self._world.routing.push()

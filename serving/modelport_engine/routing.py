@@ -42,7 +42,7 @@ class Routing:
 
     async def push(self) -> None:
         """Make the gateway work by what was decided; `GatewayFailed` if it does not."""
-        await self._gateway.apply(self.table())
+        await self._gateway.apply(self.table)
 
     async def drained(self, key: Key, revision: str, limit: float) -> bool:
         """Wait up to `limit` seconds until a revision without traffic answers no request."""

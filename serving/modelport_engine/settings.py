@@ -51,7 +51,7 @@ class Settings:
     rules out a port that another program took in between."""
 
     backoff_first: float = 0.5
-    """Seconds before a crashed replica is started again; doubles with each crash."""
+    """Seconds before a replica that crashed twice is started again; doubles with each crash."""
 
     backoff_limit: float = 30.0
     """Seconds that the back-off never exceeds, so that a repaired machine recovers soon."""

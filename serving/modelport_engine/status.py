@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from modelport_engine.records import Revision, Service
 
@@ -72,12 +72,6 @@ def status(facts: Facts, now: str) -> dict[str, Any]:
         document["url"] = facts.url
         document["address"] = {"url": facts.url}
     return document
-
-
-def condition(document: dict[str, Any], name: str) -> dict[str, Any]:
-    """Find a condition in an object's status; an empty mapping when it is not there."""
-    found: Iterable[dict[str, Any]] = document.get("status", {}).get("conditions", ())
-    return next((entry for entry in found if entry["type"] == name), {})
 
 
 def _conditions(facts: Facts) -> list[_Condition]:

@@ -101,6 +101,10 @@ class Store:
         """Close the database; the write-ahead log is folded into it."""
         self._db.close()
 
+    def pragma(self, name: str) -> Any:
+        """Read one of SQLite's own settings, as this connection has it."""
+        return self._db.execute(f"PRAGMA {name}").fetchone()[0]
+
     def setting(self, name: str) -> Any:
         """Read a remembered value; None when there is none."""
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", (name,)).fetchone()
@@ -310,7 +314,7 @@ class Store:
                 )
 
     def _migrate(self) -> None:
-        done = self._db.execute("PRAGMA user_version").fetchone()[0]
+        done = self.pragma("user_version")
         if done > len(_MIGRATIONS):
             raise StorageFailed(
                 f"the state in {self._home} was written by a newer version of modelport",

@@ -20,6 +20,10 @@ from modelport_serving.errors import ContractError
 MLMODEL = "MLmodel"
 ONNX = "onnx"
 PYTHON_FUNCTION = "python_function"
+# Where a converted model keeps the columns of the table that it was trained on: the signature
+# describes the graph's own tensors, which is what MLflow feeds.
+METADATA_KEY = "modelport"
+COLUMNS_KEY = "columns"
 _GRAPH_OPTIMIZATION_LEVELS = (0, 1, 2, 3, 99)  # onnxruntime.GraphOptimizationLevel
 
 
@@ -94,15 +98,17 @@ def read(folder: str | Path) -> ServedModel:
     config = _mapping(flavours[flavour], f"flavors.{flavour}")
     python = _mapping(flavours.get(PYTHON_FUNCTION), f"flavors.{PYTHON_FUNCTION}")
     signature = _mapping(document.get("signature"), "signature")
+    metadata = _mapping(document.get("metadata"), "metadata")
+    own = _mapping(metadata.get(METADATA_KEY), f"metadata.{METADATA_KEY}")
     return ServedModel(
         folder=root,
         flavour=flavour,
-        model_file=_data_path(root, config.get("data", python.get("data")), flavour),
-        inputs=_columns(signature.get("inputs"), "inputs"),
+        model_file=_model_file(root, flavour, config if flavour == ONNX else python),
+        inputs=_columns(own.get(COLUMNS_KEY) or signature.get("inputs"), "inputs"),
         outputs=_columns(signature.get("outputs"), "outputs"),
         session_options=_session_options(config.get("onnx_session_options")),
         providers=_providers(config.get("providers")) if flavour == ONNX else (),
-        metadata=_mapping(document.get("metadata"), "metadata"),
+        metadata=metadata,
     )
 
 
@@ -145,7 +151,9 @@ def _flavour(flavours: Mapping[str, Any], root: Path) -> str:
     return next(own, PYTHON_FUNCTION)
 
 
-def _data_path(root: Path, data: object, flavour: str) -> Path | None:
+def _model_file(root: Path, flavour: str, config: Mapping[str, Any]) -> Path | None:
+    # scikit-learn's flavour says model_path where the others say data.
+    data = config.get("data") or config.get("model_path")
     if data is None:
         if flavour == ONNX:
             raise ContractError(f"{MLMODEL}: flavors.{ONNX}.data does not name the model file")

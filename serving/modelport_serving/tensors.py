@@ -168,7 +168,7 @@ def from_binary(name: str, datatype: object, shape: object, data: memoryview) ->
     else:
         little = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
         # The tensor lies wherever the JSON before it ended; vector code may want it aligned.
-        array = np.require(little, requirements="ALIGNED")
+        array = np.require(little, requirements=["ALIGNED"])
     return _shaped(name, array, shape)
 
 

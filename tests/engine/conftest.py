@@ -6,6 +6,7 @@ import http.client
 import json
 import shlex
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from modelport_engine.client import EngineClient
+from modelport_engine.errors import EngineError
 from modelport_engine.processes import owned
 
 if TYPE_CHECKING:
@@ -34,56 +36,73 @@ def eventually(condition: Callable[[], Any], limit: float = 15.0) -> Any:
     return result
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def request(
-    url: str, path: str = "", body: bytes | None = None, host: str | None = None
-) -> tuple[int, Any]:
-    """Call the gateway as curl would; the body comes back parsed."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
-    try:
-        method = "GET" if body is None else "POST"
-        connection.request(method, parts.path + path, body, {"Host": host or parts.netloc})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
-
-
-def service(folder: Path, name: str = "tumor", **predictor: Any) -> dict[str, Any]:
-    """An InferenceService on a folder; `args` and `env` go to the model, the rest beside it."""
-    model = {"modelFormat": {"name": "onnx"}, "storageUri": f"file://{folder}"}
-    model |= {key: predictor.pop(key) for key in ("args", "env") if key in predictor}
-    return {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": "InferenceService",
-        "metadata": {"name": name},
-        "spec": {"predictor": {"model": model, **predictor}},
-    }
-
-
-def conditions(document: dict[str, Any]) -> dict[str, str]:
-    return {entry["type"]: entry["status"] for entry in document["status"]["conditions"]}
-
-
 class Home:
     """One engine's home, and everything that was seen running there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.client = EngineClient(folder / "home")
-        self.port = free_port()
+        self.port = self.free_port()
         self.seen: set[psutil.Process] = set()
+
+    @staticmethod
+    def eventually(condition: Callable[[], Any], limit: float = 15.0) -> Any:
+        """Wait for a condition to hold and give what it gave; fail after `limit` seconds."""
+        return eventually(condition, limit)
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    @staticmethod
+    def request(
+        url: str, path: str = "", body: bytes | None = None, host: str | None = None
+    ) -> tuple[int, Any]:
+        """Call the gateway as curl would; the body comes back parsed."""
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+        try:
+            method = "GET" if body is None else "POST"
+            connection.request(method, parts.path + path, body, {"Host": host or parts.netloc})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    @staticmethod
+    def service(folder: Path, name: str = "tumor", **predictor: Any) -> dict[str, Any]:
+        """Write an InferenceService; `args` and `env` go to the model, the rest beside it."""
+        model = {"modelFormat": {"name": "onnx"}, "storageUri": f"file://{folder}"}
+        model |= {key: predictor.pop(key) for key in ("args", "env") if key in predictor}
+        return {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {"name": name},
+            "spec": {"predictor": {"model": model, **predictor}},
+        }
+
+    @staticmethod
+    def conditions(document: dict[str, Any]) -> dict[str, str]:
+        return {entry["type"]: entry["status"] for entry in document["status"]["conditions"]}
+
+    @staticmethod
+    def load(url: str, path: str = "/v1/models/tumor:predict", body: bytes = b"{}") -> Load:
+        return Load(url, path, body)
 
     def start(self) -> dict[str, Any]:
         info = self.client.ensure_running(gateway_port=self.port)
         self.seen.add(psutil.Process(info["pid"]))
         return info
+
+    def start_another(self) -> EngineError:
+        """Start a second engine and give the error that it ends with."""
+        command = [sys.executable, "-m", "modelport_engine", "--detach"]
+        command += ["--home", str(self.client.paths.home)]
+        ended = subprocess.run(command, capture_output=True, timeout=20, check=False)
+        assert ended.returncode == 1
+        return EngineError.of(json.loads(ended.stdout))
 
     def model(self, name: str, **behaviour: Any) -> Path:
         folder = self.folder / name
@@ -100,7 +119,7 @@ class Home:
         return ready
 
     def predict(self, url: str) -> dict[str, Any]:
-        status, answer = request(url, "/v1/models/tumor:predict", b"{}")
+        status, answer = self.request(url, "/v1/models/tumor:predict", b"{}")
         assert status == 200, answer
         return answer
 
@@ -130,8 +149,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 class Load:
     """Callers that keep asking; what was answered and what failed is kept."""
 
-    def __init__(self, url: str, callers: int = 3) -> None:
-        self._parts = urlsplit(url)
+    def __init__(self, url: str, path: str, body: bytes, callers: int = 3) -> None:
+        self._address = urlsplit(url).netloc
+        self._path = urlsplit(url).path + path
+        self._body = body
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
         self.answers: list[Any] = []
@@ -149,11 +170,10 @@ class Load:
             thread.join()
 
     def _call(self) -> None:
-        connection = http.client.HTTPConnection(self._parts.netloc, timeout=10)
-        path = f"{self._parts.path}/v1/models/tumor:predict"
+        connection = http.client.HTTPConnection(self._address, timeout=10)
         while not self._stop.wait(0.002):
             try:
-                connection.request("POST", path, b"{}")
+                connection.request("POST", self._path, self._body)
                 response = connection.getresponse()
                 body = response.read()
             except OSError as error:

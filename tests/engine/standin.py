@@ -1,7 +1,8 @@
 """A real, small model server that takes the runtime's arguments; its folder says how it behaves.
 
 `behaviour.json` in the folder: `answer` (what it predicts), `fail` (a message: it ends with exit
-code 3 before it is ready), `never_ready` (true: its readiness stays 503).
+code 3 before it is ready), `never_ready` (true: its readiness stays 503). A request to `/hold`
+is answered once the folder has a file `release`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,12 +28,18 @@ behaviour = json.loads((arguments.model_dir / "behaviour.json").read_text())
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         if self.path == "/":
             self.answer(200, {"status": "alive"})
         elif self.path == "/v2/health/ready":
             self.answer(503 if behaviour.get("never_ready") else 200, {})
+        elif self.path == "/hold":
+            (arguments.model_dir / "holding").touch()
+            while not (arguments.model_dir / "release").exists():
+                time.sleep(0.02)
+            self.answer(200, behaviour["answer"])
         elif self.path == "/environment":
             self.answer(200, dict(os.environ))
         elif self.path == "/arguments":

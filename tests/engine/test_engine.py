@@ -2,32 +2,339 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import threading
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from modelport_engine.client import EngineClient
 from modelport_engine.errors import (
     EngineStartFailed,
     EngineUnavailable,
+    HomeInUse,
     InvalidObject,
     NotFound,
     PortInUse,
     RevisionFailed,
     StorageFailed,
 )
-from modelport_engine.processes import owned
-from tests_engine_support import Load, conditions, eventually, free_port, request, service
+from modelport_engine.processes import is_alive
 
 if TYPE_CHECKING:
-    from tests_engine_support import Home
+    from pathlib import Path
+
+    import psutil
+    from tests.engine.conftest import Home
+
+
+def test_a_service_answers_by_path_and_by_host(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "do-not-tell")
+    home.start()
+    model = home.model("one")
+    document = home.service(
+        model, args=["--allow-pickle"], env=[{"name": "GREETING", "value": "hi"}], timeout=7
+    )
+    ready = home.deploy(document)
+    url = ready["status"]["url"]
+
+    assert url == f"http://127.0.0.1:{home.port}/serving/default/tumor"
+    assert home.conditions(ready) == {
+        "IngressReady": "True",
+        "LatestDeploymentReady": "True",
+        "PredictorReady": "True",
+        "Ready": "True",
+        "RoutesReady": "True",
+        "SpecHonoured": "True",
+    }
+    assert ready["status"]["modelStatus"]["transitionStatus"] == "UpToDate"
+    assert home.request(url) == (200, {"status": "alive"})
+    assert home.request(f"{url}/") == (200, {"status": "alive"})
+    gateway = f"http://127.0.0.1:{home.port}"
+    host = f"tumor.default.127.0.0.1.nip.io:{home.port}"
+    assert home.request(f"{gateway}/arguments", host=host) == (200, ["--allow-pickle"])
+
+    _, environment = home.request(url, "/environment")
+    assert environment["GREETING"] == "hi"
+    assert environment["INFERENCE_SERVICE_NAME"] == "tumor"
+    assert "MLFLOW_TRACKING_PASSWORD" not in environment
+
+    for path in ("/", "/serving/default/tumour", "/serving/default/tumor2/v2"):
+        status, answer = home.request(gateway, path)
+        assert (status, list(answer)) == (404, ["error"])
+    listed = home.client.list()
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["tumor"]
+    assert home.client.list("elsewhere")["items"] == []
+
+
+def test_what_is_not_honoured_is_said_and_what_is_wrong_is_refused(home: Home) -> None:
+    home.start()
+    model = home.model("one")
+    ready = home.deploy(home.service(model, batcher={"maxBatchSize": 3}, maxReplicas=4))
+    honoured = next(c for c in ready["status"]["conditions"] if c["type"] == "SpecHonoured")
+    assert honoured["status"] == "False"
+    assert "spec.predictor.batcher, spec.predictor.maxReplicas" in honoured["message"]
+
+    with pytest.raises(InvalidObject, match="does not exist"):
+        home.client.apply(home.service(model / "nowhere"))
+    with pytest.raises(InvalidObject, match=r"metadata\.name"):
+        home.client.apply(home.service(model, name="../etc"))
+    with pytest.raises(NotFound, match=r"\.\./etc"):
+        home.client.get("../etc", namespace="../..")
+    with pytest.raises(InvalidObject, match="larger than"):
+        home.client.apply(home.service(model, args=["x" * 2_000_000]))
+    assert home.predict(ready["status"]["url"])["predictions"] == ["one"]
+
+
+def test_a_new_revision_takes_over_without_a_failed_request(home: Home) -> None:
+    home.start()
+    first = home.deploy(home.service(home.model("one")))
+    url, before = first["status"]["url"], home.predict(first["status"]["url"])
+    with home.load(url) as load:
+        second = home.deploy(home.service(home.model("two")))
+        home.eventually(lambda: not is_alive(before["pid"]))
+        seen = len(load.answers)
+        home.eventually(lambda: len(load.answers) > seen + 50)
+    assert load.failures == []
+    assert load.answers[-50:] == ["two"] * 50
+
+    component = second["status"]["components"]["predictor"]
+    assert component["latestReadyRevision"] == "tumor-predictor-00002"
+    assert component["previousRolledoutRevision"] == "tumor-predictor-00001"
+    assert component["traffic"] == [
+        {"revisionName": "tumor-predictor-00002", "percent": 100, "latestRevision": True}
+    ]
+    assert second["metadata"]["generation"] == second["status"]["observedGeneration"] == 2
+
+    again = home.deploy(home.service(home.model("two")))
+    assert again["metadata"]["generation"] == 2
+    assert again["status"]["components"]["predictor"] == component
+
+
+def test_a_request_under_way_is_answered_by_the_old_revision(home: Home) -> None:
+    home.start()
+    old = home.model("one")
+    url = home.deploy(home.service(old))["status"]["url"]
+    replica = home.predict(url)["pid"]
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(home.request, url, "/hold")
+        home.eventually((old / "holding").exists)
+        home.deploy(home.service(home.model("two")))
+        assert home.predict(url)["predictions"] == ["two"]
+        assert is_alive(replica)
+        (old / "release").touch()
+        assert held.result() == (200, "one")
+    home.eventually(lambda: not is_alive(replica))
+
+
+def test_a_revision_that_does_not_load_leaves_the_old_one_serving(home: Home) -> None:
+    home.start()
+    url = home.deploy(home.service(home.model("one")))["status"]["url"]
+    broken = home.model("two", fail="onnxruntime: Protobuf parsing failed")
+    with home.load(url) as load, pytest.raises(RevisionFailed, match="Protobuf parsing failed"):
+        home.deploy(home.service(broken))
+    assert load.failures == []
+    assert set(load.answers) == {"one"}
+
+    status = home.client.get("tumor")["status"]
+    assert status["modelStatus"]["transitionStatus"] == "BlockedByFailedLoad"
+    assert status["modelStatus"]["states"] == {
+        "activeModelState": "Loaded",
+        "targetModelState": "FailedToLoad",
+    }
+    failure = status["modelStatus"]["lastFailureInfo"]
+    assert failure["reason"] == "ModelLoadFailed"
+    assert failure["exitCode"] == 3
+    assert failure["modelRevisionName"] == "tumor-predictor-00002"
+    found = home.conditions({"status": status})
+    assert (found["Ready"], found["LatestDeploymentReady"], found["RoutesReady"]) == (
+        "False",
+        "False",
+        "True",
+    )
+    assert status["components"]["predictor"]["traffic"][0]["revisionName"].endswith("00001")
+
+    # The same object again is another try of the same revision.
+    home.model("two")
+    mended = home.deploy(home.service(broken))
+    assert mended["metadata"]["generation"] == 2
+    assert home.predict(url)["predictions"] == ["two"]
+
+
+def test_a_first_revision_that_never_becomes_ready_is_given_up(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPORT_ENGINE_STARTUP_DEADLINE", "0.8")
+    home.start()
+    with pytest.raises(RevisionFailed, match=r"not ready within 0\.8 s.*nothing serves"):
+        home.deploy(home.service(home.model("one", never_ready=True)))
+    home.eventually(lambda: len(list(owned_replicas(home))) == 0)
+    url = f"http://127.0.0.1:{home.port}/serving/default/tumor"
+    assert home.request(url) == (503, {"error": "service default/tumor has no ready revision"})
+
+
+def test_a_killed_engine_is_followed_by_one_that_takes_over(home: Home) -> None:
+    first = home.start()
+    url = home.deploy(home.service(home.model("one")))["status"]["url"]
+    replica = home.predict(url)["pid"]
+    with home.load(url) as load:
+        os.kill(first["pid"], signal.SIGKILL)
+        home.eventually(lambda: not home.client.is_running())
+        second = home.start()
+        ready = home.client.wait_ready("tumor", timeout=10)
+        seen = len(load.answers)
+        home.eventually(lambda: len(load.answers) > seen + 50)
+    assert load.failures == []
+    assert second["pid"] != first["pid"]
+    assert home.predict(url)["pid"] == replica
+    assert ready["status"]["observedGeneration"] == 1
+    home.deploy(home.service(home.model("two")))
+    assert home.predict(url)["predictions"] == ["two"]
+    home.eventually(lambda: not is_alive(replica))
+
+
+def test_a_killed_replica_and_a_killed_gateway_come_back(home: Home) -> None:
+    home.start()
+    url = home.deploy(home.service(home.model("one"), minReplicas=2))["status"]["url"]
+    replicas = list(owned_replicas(home))
+    assert len(replicas) == 2
+    replicas[0].kill()
+    home.eventually(lambda: len(set(owned_replicas(home)) - {replicas[0]}) == 2)
+    home.client.wait_ready("tumor", timeout=10)
+
+    (envoy,) = (process for process in owned(home) if "envoy" in process.name())
+    envoy.kill()
+    home.eventually(lambda: len([p for p in owned(home) if "envoy" in p.name()]) == 1)
+    home.eventually(lambda: answers(home, url))
+    home.eventually(lambda: home.conditions(home.client.get("tumor"))["Ready"] == "True")
+
+
+def test_replicas_follow_min_replicas_without_a_new_revision(home: Home) -> None:
+    home.start()
+    model = home.model("one")
+    url = home.deploy(home.service(model))["status"]["url"]
+    with home.load(url) as load:
+        grown = home.deploy(home.service(model, minReplicas=2))
+        home.eventually(lambda: len(list(owned_replicas(home))) == 2)
+        home.deploy(home.service(model))
+        home.eventually(lambda: len(list(owned_replicas(home))) == 1)
+    assert load.failures == []
+    component = grown["status"]["components"]["predictor"]
+    assert component["latestCreatedRevision"] == "tumor-predictor-00001"
+    assert grown["metadata"]["generation"] == 2
+
+
+def test_delete_removes_processes_routes_and_logs(home: Home) -> None:
+    home.start()
+    model = home.model("one")
+    url = home.deploy(home.service(model))["status"]["url"]
+    other = home.deploy(home.service(model, name="other"))["status"]["url"]
+    logs = home.client.paths.service_logs("default", "tumor")
+    assert logs.is_dir()
+    home.client.delete("tumor")
+    assert len(list(owned_replicas(home))) == 1
+    assert not logs.exists()
+    assert home.request(url)[0] == 404
+    assert home.request(other)[0] == 200
+    with pytest.raises(NotFound, match="no InferenceService 'tumor'"):
+        home.client.delete("tumor")
+    reborn = home.deploy(home.service(model))
+    assert reborn["status"]["components"]["predictor"]["latestReadyRevision"].endswith("00001")
+
+
+def test_shutdown_leaves_nothing_and_the_next_start_brings_all_back(home: Home) -> None:
+    home.start()
+    url = home.deploy(home.service(home.model("one")))["status"]["url"]
+    paths = home.client.paths
+    for path in (paths.socket, paths.database, paths.lock, paths.envoy / "admin.sock"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(home.seen) >= 3
+    home.client.shutdown()
+    assert home.living() == []
+    assert not paths.socket.exists()
+    assert not (paths.envoy / "admin.sock").exists()
+    with pytest.raises(EngineUnavailable, match="modelport up"):
+        home.client.list()
+
+    home.client.ensure_running()
+    home.client.wait_ready("tumor", timeout=10)
+    assert home.predict(url)["predictions"] == ["one"]
+
+
+def test_shutdown_also_ends_what_a_killed_engine_left(home: Home) -> None:
+    info = home.start()
+    home.deploy(home.service(home.model("one")))
+    os.kill(info["pid"], signal.SIGKILL)
+    home.eventually(lambda: not home.client.is_running())
+    assert len(home.living()) >= 2
+    home.client.shutdown()
+    assert home.living() == []
+
+
+def test_clients_that_start_at_once_share_one_engine(home: Home) -> None:
+    infos: list[int] = []
+    threads = [threading.Thread(target=lambda: infos.append(home.start()["pid"])) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(infos) == 3
+    assert len(set(infos)) == 1
+
+
+def test_a_second_engine_on_the_same_home_refuses(home: Home) -> None:
+    info = home.start()
+    with pytest.raises(HomeInUse, match=rf"pid {info['pid']} already works on"):
+        raise home.start_another()
+    other = home.free_port()
+    with pytest.raises(
+        EngineStartFailed, match=f"already runs with its gateway on port {home.port}"
+    ):
+        home.client.ensure_running(gateway_port=other)
+
+
+def test_a_busy_port_is_named_with_its_holder(home: Home) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", home.port))
+        holder.listen()
+        with pytest.raises(
+            PortInUse, match=rf"port {home.port} .*pid {os.getpid()}\).*--gateway-port"
+        ):
+            home.start()
+    assert not home.client.is_running()
+
+
+def test_a_home_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFailed, match="cannot be written") as caught:
+        EngineClient(tmp_path / "file" / "home").ensure_running()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_deep_home_works(home: Home) -> None:
+    home.client = EngineClient(home.folder / ("deep" * 30) / "home")
+    home.start()
+    url = home.deploy(home.service(home.model("one")))["status"]["url"]
+    assert home.predict(url)["predictions"] == ["one"]
+
+
+def answers(home: Home, url: str) -> bool:
+    try:
+        return home.predict(url)["predictions"] == ["one"]
+    except OSError:
+        return False
+
+
+def owned(home: Home) -> list[psutil.Process]:
+    home.remember()
+    return home.living()
+
+
+def owned_replicas(home: Home) -> list[psutil.Process]:
+    return [
+        process for process in owned(home) if any("standin" in arg for arg in process.cmdline())
+    ]

@@ -8,7 +8,6 @@ InferenceService. In a notebook: `%load_ext modelport`, then `%kserve_deploy`.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
         UsageError,
     )
     from modelport.views import Plan, Release, Service, Services
-
-__version__ = _version("modelport")
 
 __all__ = [
     "CertificateFailed",
@@ -77,6 +74,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, when it is: `import modelport` alone costs next to nothing."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("modelport")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES.get(name, "modelport.errors")), name)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from modelport import errors
 from modelport.errors import ModelportError
-from modelport.reports import StepRecord, StepState
+
+if TYPE_CHECKING:
+    from modelport.reports import StepState
 
 VARIABLE = "MODELPORT_JOURNAL"
 
@@ -92,24 +93,3 @@ def to_error(told: dict[str, str]) -> ModelportError:
     error: ModelportError = kind.__new__(kind)
     ModelportError.__init__(error, told["what"], told["todo"])
     return error
-
-
-def fold(names: Sequence[str], events: Iterable[Event], now: float) -> tuple[StepRecord, ...]:
-    """Tell how each step stands at `now` (seconds since the epoch), after these events."""
-    records = {name: StepRecord(name=name, state="waiting") for name in names}
-    begun: dict[str, float] = {}
-    for event in events:
-        if event.step not in records:
-            continue
-        changed: dict[str, Any] = {"message": event.message}
-        if event.state == "running":
-            begun[event.step] = event.at
-        if event.state is not None:
-            changed |= {"state": event.state, "seconds": event.at - begun[event.step]}
-        records[event.step] = records[event.step].model_copy(update=changed)
-    return tuple(
-        record.model_copy(update={"seconds": now - begun[record.name]})
-        if record.state == "running"
-        else record
-        for record in records.values()
-    )

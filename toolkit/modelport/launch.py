@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,7 @@ class Launch:
 
     def steps(self) -> tuple[StepRecord, ...]:
         """How every step stands now."""
-        return journal.fold(STEPS, self._events, time.time())
+        return steps_after(STEPS, self._events, time.time())
 
     def _failure(self, returncode: int) -> ModelportError | None:
         failed = next((event for event in self._events if event.error), None)
@@ -191,7 +191,7 @@ class Launch:
 
 
 def _ended(steps: tuple[StepRecord, ...]) -> tuple[StepRecord, ...]:
-    """A step that still waits when the release is over was skipped."""
+    """Call a step skipped that still waits when the release is over."""
     return tuple(
         record.model_copy(update={"state": "skipped"}) if record.state == "waiting" else record
         for record in steps
@@ -211,3 +211,26 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
             return
+
+
+def steps_after(
+    names: Sequence[str], events: Iterable[Event], now: float
+) -> tuple[StepRecord, ...]:
+    """Tell how each step stands at `now` (seconds since the epoch), after these events."""
+    records = {name: StepRecord(name=name, state="waiting") for name in names}
+    begun: dict[str, float] = {}
+    for event in events:
+        if event.step not in records:
+            continue
+        changed: dict[str, Any] = {"message": event.message}
+        if event.state == "running":
+            begun[event.step] = event.at
+        if event.state is not None:
+            changed |= {"state": event.state, "seconds": event.at - begun[event.step]}
+        records[event.step] = records[event.step].model_copy(update=changed)
+    return tuple(
+        record.model_copy(update={"seconds": now - begun[record.name]})
+        if record.state == "running"
+        else record
+        for record in records.values()
+    )

@@ -1,4 +1,4 @@
-"""The steps of one release, as library calls.
+"""The steps of one release, as library calls; `modelport.workbench.step` does one by name.
 
 Each is what one pipeline component does: it reads the files of earlier steps, calls the module
 that knows how, and writes its own. Paths come in as strings, as pipelines pass them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ from modelport.reports import (
     Subject,
     Verification,
 )
-from modelport.workbench import say, step
+from modelport.workbench import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,20 +50,15 @@ if TYPE_CHECKING:
     from modelport.convert.base import Model
     from modelport.targets.base import Target
 
-# What the steps import, in the order in which they want it: see `modelport.workbench`.
-HEAVY_MODULES = ("mlflow", "skops.io", "sklearn.ensemble", "skl2onnx", "onnxruntime", "shap")
-
 _BATCH_SIZES = (1, 256)
 _LIVE_CONCURRENCY = 8
 
 
-@step
 def resolve(*, model: str, source: str, report: str) -> None:
     """Fetch the model from MLflow into the folder `source`."""
     tracking.resolve(ModelRef.parse(model), Path(source)).write(report)
 
 
-@step
 def convert(*, source: str, resolution: str, require_onnx: bool, onnx: str, report: str) -> None:
     """Convert to ONNX and optimise; a model without a converter stays as it is.
 
@@ -92,7 +88,6 @@ def convert(*, source: str, resolution: str, require_onnx: bool, onnx: str, repo
     ).write(report)
 
 
-@step
 def certify(
     *, source: str, resolution: str, conversion: str, onnx: str, data: str, target: str, report: str
 ) -> None:
@@ -117,7 +112,6 @@ def certify(
         )
 
 
-@step
 def evaluate(
     *, source: str, resolution: str, conversion: str, onnx: str, data: str, target: str, report: str
 ) -> None:
@@ -143,7 +137,6 @@ def evaluate(
     ).write(report)
 
 
-@step
 def benchmark(
     *, source: str, resolution: str, conversion: str, onnx: str, data: str, target: str, report: str
 ) -> None:
@@ -166,7 +159,6 @@ def benchmark(
     ).write(report)
 
 
-@step
 def explain(*, source: str, resolution: str, data: str, target: str, report: str) -> None:
     """Explain the native model's answers with SHAP."""
     material, limits = Material(source, resolution, data, target), settings().limits
@@ -178,7 +170,6 @@ def explain(*, source: str, resolution: str, data: str, target: str, report: str
     explanation.explain(material.native, rows, limits.background_rows).write(report)
 
 
-@step
 def log(
     *,
     release_id: str,
@@ -234,7 +225,6 @@ def log(
     dossier.write(report)
 
 
-@step
 def gate(*, dossier: str, slo: str, report: str) -> bool:
     """Judge the SLOs on what was measured; say whether the release goes on."""
     known = Dossier.read(dossier)
@@ -252,7 +242,6 @@ def gate(*, dossier: str, slo: str, report: str) -> bool:
     return judged.passed
 
 
-@step
 def deploy(*, dossier: str, gates: str, package: str, report: str) -> None:
     """Apply the InferenceService and wait until it is ready.
 
@@ -279,7 +268,6 @@ def deploy(*, dossier: str, gates: str, package: str, report: str) -> None:
     ).write(report)
 
 
-@step
 def verify(
     *,
     dossier: str,
@@ -310,6 +298,23 @@ def verify(
         _give_up(known, judged, place, deployed.previous, error)
         raise
     keeping.keep_verdict(known, judged, deployed, seen)
+
+
+STEPS: dict[str, Callable[..., bool | None]] = {
+    function.__name__: function
+    for function in (
+        resolve,
+        convert,
+        certify,
+        evaluate,
+        benchmark,
+        explain,
+        log,
+        gate,
+        deploy,
+        verify,
+    )
+}
 
 
 def service_manifest(dossier: Dossier, storage_uri: str) -> manifests.Manifest:

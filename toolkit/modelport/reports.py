@@ -20,7 +20,8 @@ StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 class Record(BaseModel):
     """A part of a report: frozen, and strict about unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no infinity, which is what a missing output differs by: it is written as text.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Report(Record):

@@ -160,7 +160,7 @@ def log_onnx(
             pip_requirements=[f"onnx=={onnx.__version__}", _pinned("onnxruntime")],
             onnx_session_options=runtime.model_dump(),
             onnx_execution_providers=["CPUExecutionProvider"],
-            metadata={"modelport": _metadata(resolution)},
+            metadata=_metadata(resolution),
             save_as_external_data=False,
         )
         version = str(info.registered_model_version)
@@ -360,8 +360,10 @@ def _signature(conversion: Conversion) -> Any:
 
 
 def _metadata(resolution: Resolution) -> dict[str, Any]:
+    from modelport_serving import contract
+
     columns = [c.model_dump(exclude={"shape"}) for c in resolution.inputs if c.name]
-    return {"source": resolution.uri, "columns": columns}
+    return {contract.METADATA_KEY: {"source": resolution.uri, contract.COLUMNS_KEY: columns}}
 
 
 def _dtype(name: str) -> np.dtype[Any]:

@@ -73,10 +73,12 @@ class Plan(View):
     steps: Sequence[Step]
 
     def __repr__(self) -> str:
-        return self.manifest
+        return render.plan_text(self.manifest, self._steps)
 
     def __rich__(self) -> RenderableType:
-        return render.plan_renderable(self.manifest, self._steps)
+        from rich.text import Text
+
+        return Text(repr(self))
 
     def _html(self) -> str:
         return render.plan_html(self.manifest, self._steps)

@@ -117,9 +117,7 @@ def main(arguments: list[str]) -> int:
     """Run the pipeline of a folder, with a workbench for its steps."""
     folder = Path(arguments[0])
     os.environ[journal.VARIABLE] = str(folder / "journal.jsonl")
-    from modelport.release import HEAVY_MODULES
-
-    with workbench.serving(HEAVY_MODULES) as variables:
+    with workbench.started() as variables:
         os.environ.update(variables)
         try:
             run(folder)

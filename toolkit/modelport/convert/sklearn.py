@@ -70,7 +70,8 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     from skl2onnx import convert_sklearn
 
     estimator = native.estimator
-    options = {id(estimator): {"zipmap": False}} if native.task == "classification" else None
+    # Without it, probabilities would come out as a list of dicts.
+    options = {id(estimator): {"zipmap": False}} if _has_probabilities(native) else None
     try:
         proto = convert_sklearn(
             estimator, initial_types=_initial_types(estimator, resolution), options=options
@@ -127,12 +128,16 @@ def _name_outputs(proto: Any, native: NativeModel) -> None:
     """Give the outputs our names, and drop those that no native answer can certify."""
     wanted = [PREDICTION]
     if native.task == "classification":
-        wanted = [LABEL, PROBABILITIES] if hasattr(native.estimator, "predict_proba") else [LABEL]
+        wanted = [LABEL, PROBABILITIES] if _has_probabilities(native) else [LABEL]
     outputs = proto.graph.output
     del outputs[len(wanted) :]
     for value, name in zip(outputs, wanted, strict=True):
         _rename(proto.graph, value.name, name)
         value.name = name
+
+
+def _has_probabilities(native: NativeModel) -> bool:
+    return native.task == "classification" and hasattr(native.estimator, "predict_proba")
 
 
 def _rename(graph: Any, old: str, new: str) -> None:

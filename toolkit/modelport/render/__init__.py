@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from modelport.render.curl import metadata_line as metadata_line
     from modelport.render.html import release_html as release_html
     from modelport.render.html import release_page as release_page
+    from modelport.render.html_services import service_html as service_html
+    from modelport.render.html_services import services_html as services_html
+    from modelport.render.plan import plan_html as plan_html
+    from modelport.render.plan import plan_text as plan_text
     from modelport.render.progress import Progress as Progress
-    from modelport.render.services_html import service_html as service_html
-    from modelport.render.services_html import services_html as services_html
-    from modelport.render.services_terminal import service_renderable as service_renderable
-    from modelport.render.services_terminal import services_renderable as services_renderable
     from modelport.render.sinks import Sink as Sink
     from modelport.render.sinks import choose as choose
     from modelport.render.terminal import as_text as as_text
     from modelport.render.terminal import release_renderable as release_renderable
     from modelport.render.terminal import show as show
+    from modelport.render.terminal_services import service_renderable as service_renderable
+    from modelport.render.terminal_services import services_renderable as services_renderable
 
 _HOMES = {
     "Progress": "progress",
@@ -31,13 +33,15 @@ _HOMES = {
     "choose": "sinks",
     "curl_line": "curl",
     "metadata_line": "curl",
+    "plan_html": "plan",
+    "plan_text": "plan",
     "release_html": "html",
     "release_page": "html",
     "release_renderable": "terminal",
-    "service_html": "services_html",
-    "service_renderable": "services_terminal",
-    "services_html": "services_html",
-    "services_renderable": "services_terminal",
+    "service_html": "html_services",
+    "service_renderable": "terminal_services",
+    "services_html": "html_services",
+    "services_renderable": "terminal_services",
     "show": "terminal",
 }
 

@@ -46,6 +46,11 @@ class Comparison:
     loads: Mapping[Subject, str] = field(default_factory=dict)
     other_loads: tuple[Latency, ...] = ()
 
+    @property
+    def has_changes(self) -> bool:
+        """True when there is a native and a converted value to compare."""
+        return any(line.change for group in self.groups for line in group.lines)
+
 
 def compare(report: ReleaseReport) -> Comparison:
     """Set side by side what the release measured; nothing is filled in."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Verification,
     )
 
-Tone = Literal["good", "bad", "quiet"]
+Tone = Literal["good", "bad"]
 Fact = tuple[str, str]
 
 TOP_FEATURES = 10
@@ -58,26 +58,33 @@ def headline(report: ReleaseReport) -> Headline:
     """Say how the release ended and, if it did not deploy, what ended it."""
     if report.outcome == "deployed":
         return Headline("Deployed", "good")
-    if report.outcome == "stopped":
-        return Headline(f"Stopped by {_stopped_by(report)}", "bad")
+    cause = _stopped_by(report) if report.outcome == "stopped" else None
+    if cause:
+        return Headline(f"Stopped by {cause}", "bad")
     last = next((step.name for step in report.steps if step.state == "failed"), None)
     word = report.outcome.capitalize()
     return Headline(f"{word} in step {last}" if last else word, "bad")
 
 
-def _stopped_by(report: ReleaseReport) -> str:
+def _stopped_by(report: ReleaseReport) -> str | None:
     failed = failed_verdicts(report)
     if failed:
         more = f" and {len(failed) - 1} more" if failed[1:] else ""
         return f"gate {failed[0].gate}{more}"
     if report.certificate and not report.certificate.passed:
         return "the certificate"
-    return "a check"
+    return None
 
 
 def failed_verdicts(report: ReleaseReport) -> tuple[Verdict, ...]:
     """Return the verdicts that ended the release, those before the deployment first."""
     return tuple(verdict for verdict in _verdicts(report) if not verdict.passed)
+
+
+def untold_verdicts(report: ReleaseReport) -> tuple[Verdict, ...]:
+    """Return the failed verdicts of which the report's error does not tell already."""
+    told = report.error or ""
+    return tuple(verdict for verdict in failed_verdicts(report) if verdict.gate not in told)
 
 
 def _verdicts(report: ReleaseReport) -> tuple[Verdict, ...]:
@@ -100,14 +107,16 @@ def keeps_serving(report: ReleaseReport) -> str | None:
     """Say what an unfinished release leaves behind; None for one that deployed."""
     if report.outcome == "deployed":
         return None
-    return f"The revision of {report.service} that served before this release keeps serving."
+    return f"Nothing changed for callers: what {report.service} served before, it serves still."
 
 
 def subtitle(report: ReleaseReport) -> str:
     """Return `models:/churn/3 -> churn-00002 in default, 9.4 s`, with an arrow."""
     model = report.resolution.uri if report.resolution else report.model
-    revision = f" → {report.deployment.revision}" if report.deployment else ""
-    return f"{model}{revision} · namespace {report.namespace} · {figures.seconds(report.seconds)}"
+    deployed = report.deployment if report.outcome == "deployed" else None
+    revision = f" → {deployed.revision}" if deployed else ""
+    took = f" · {figures.seconds(report.seconds)}" if report.seconds else ""
+    return f"{model}{revision} · namespace {report.namespace}{took}"
 
 
 def key_figures(report: ReleaseReport) -> tuple[Fact, ...]:
@@ -199,13 +208,14 @@ def serving_facts(report: ReleaseReport) -> tuple[Fact, ...]:
     """Return how and where the model is served, as (name, value) pairs."""
     conversion, found = report.conversion, []
     if conversion:
-        found.append(("served as", served_how(conversion)))
+        name = "served as" if report.outcome == "deployed" else "to be served as"
+        found.append((name, served_how(conversion)))
     if conversion and conversion.libraries:
         by_name = (f"{name} {version}" for name, version in conversion.libraries.items())
         found.append(("converted with", ", ".join(by_name)))
     if conversion and conversion.converted and report.benchmark:
         found.append(("ONNX Runtime", settings(report.benchmark.settings)))
-    if report.deployment:
+    if report.deployment and report.outcome == "deployed":
         ready = figures.seconds(report.deployment.ready_seconds)
         found.append(("target", f"{report.deployment.target}, ready after {ready}"))
     if report.verification:

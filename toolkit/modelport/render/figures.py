@@ -35,7 +35,9 @@ def metric(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a duration in seconds as `0.04 s`, `9.4 s` or `2 min 05 s`."""
+    """Return a duration in seconds as `3.1 ms`, `0.42 s`, `9.4 s` or `2 min 05 s`."""
+    if value < 0.1:
+        return f"{significant(value * 1000, 2)} ms"
     if value < 1:
         return f"{value:.2f} s"
     if round(value, 1) < 60:

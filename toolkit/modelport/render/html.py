@@ -79,7 +79,7 @@ def _alert(report: ReleaseReport) -> Html | None:
     if serving is None:
         return None
     error = tag("p", tag("b", report.error)) if report.error else None
-    failed = (tag("p", _missed(verdict)) for verdict in facts.failed_verdicts(report))
+    failed = (tag("p", _missed(verdict)) for verdict in facts.untold_verdicts(report))
     return tag("div", error, *failed, tag("p", serving), class_="mp-alert", role="alert")
 
 
@@ -114,7 +114,7 @@ def _comparison(report: ReleaseReport) -> Html | None:
         return None
     groups = (line for group in compared.groups for line in _group(group, compared))
     columns = ("", *(_column(subject, compared) for subject in compared.subjects))
-    header = (*columns, "native → converted") if _has_changes(compared) else columns
+    header = (*columns, "native → converted") if compared.has_changes else columns
     whole = table(header, groups, "Native, converted and live model compared")
     even = tag("div", whole, class_="mp-even")
     return part("Accuracy and speed", even, _other_loads(compared))
@@ -125,20 +125,16 @@ def _column(subject: Subject, compared: Comparison) -> Html:
     return join([tag("b", subject), measured])
 
 
-def _has_changes(compared: Comparison) -> bool:
-    return any(line.change for group in compared.groups for line in group.lines)
-
-
 def _group(group: Group, compared: Comparison) -> list[Html]:
     if not group.lines and not group.note:
         return []
-    width = str(len(compared.subjects) + 1 + _has_changes(compared))
+    width = str(len(compared.subjects) + 1 + compared.has_changes)
     note = tag("span", f" · {group.note}", class_="mp-soft") if group.note else None
     head = tag("tr", tag("th", group.title, note, colspan=width), class_="mp-group")
     lines = []
     for line in group.lines:
         values = (line.values.get(subject, figures.NOTHING) for subject in compared.subjects)
-        change = tag("td", line.change, class_="mp-change") if _has_changes(compared) else None
+        change = tag("td", line.change, class_="mp-change") if compared.has_changes else None
         lines.append(row(line.name, *values, *([change] if change else [])))
     return [head, *lines]
 

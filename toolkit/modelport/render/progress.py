@@ -38,20 +38,9 @@ class Progress:
         waiting = tuple(StepRecord(name=name, state="waiting") for name in steps)
         return cls(title, waiting, moment, moment)
 
-    def with_step(
-        self, name: str, state: StepState, message: str = "", now: float | None = None
-    ) -> Progress:
-        """Return the state after one step moved on; a step not named before joins at the end.
-
-        A step that leaves `running` keeps the time for which it ran.
-        """
-        moment = _moment(now)
-        known = {step.name: self.at(step, moment) for step in self.steps}
-        before = known.get(name)
-        started = 0.0 if state == "running" else None
-        seconds = before.seconds if before and before.state == "running" else started
-        known[name] = StepRecord(name=name, state=state, seconds=seconds, message=message)
-        return replace(self, steps=tuple(known.values()), changed=moment)
+    def with_steps(self, steps: Iterable[StepRecord], now: float | None = None) -> Progress:
+        """Return the state in which the steps stand as given, now."""
+        return replace(self, steps=tuple(steps), changed=_moment(now))
 
     def ended(self, now: float | None = None) -> Progress:
         """Return the state after an error: what ran failed, what waited is skipped."""

@@ -71,11 +71,16 @@ class BaseSink:
         self.finish(error)
 
     def update(self, progress: Progress) -> None:
-        """Show the state; the first call opens the display."""
+        """Show the state; the first call opens the display.
+
+        A state that differs in its times alone is not drawn again: running clocks tick by
+        themselves, and would start over.
+        """
         if self._finished:
             return
         before, self._last = self._last, progress
-        self._show(progress, before)
+        if before is None or _seen(before) != _seen(progress):
+            self._show(progress, before)
 
     def finish(self, outcome: Outcome = None) -> None:
         """Close the display; calls after the first do nothing."""
@@ -92,6 +97,10 @@ class BaseSink:
     def _close(self, left: Progress | None) -> None:
         """End the display: `left` is the state that stays, if one does."""
         raise NotImplementedError
+
+
+def _seen(progress: Progress) -> list[tuple[str, str, str]]:
+    return [(step.name, step.state, step.message) for step in progress.steps]
 
 
 class PlainProgress(BaseSink):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         Verdict,
     )
 
-_TONES: dict[facts.Tone, str] = {"good": "bold green", "bad": "bold red", "quiet": "bold"}
+_TONES: dict[facts.Tone, str] = {"good": "green", "bad": "red"}
 _BAR = 24  # columns of the longest bar: fits 80 beside a feature's name
 _NAME = 32
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -109,16 +109,18 @@ def columns(*names: str) -> Table:
 def _head(report: ReleaseReport) -> RenderableType:
     said = facts.headline(report)
     lines = [
-        Text.assemble(text(said.outcome, _TONES[said.tone]), text(f" · {report.service}")),
+        Text.assemble(
+            text(said.outcome, f"bold {_TONES[said.tone]}"), text(f" · {report.service}")
+        ),
         text(facts.subtitle(report), "dim"),
     ]
     if report.error:
         lines.append(text(report.error, "bold"))
-    lines += [_missed(verdict) for verdict in facts.failed_verdicts(report)]
+    lines += [_missed(verdict) for verdict in facts.untold_verdicts(report)]
     serving = facts.keeps_serving(report)
     if serving:
         lines.append(text(serving))
-    return Panel(Stack(*lines), box=box.ROUNDED, border_style=_TONES[said.tone].split()[1])
+    return Panel(Stack(*lines), box=box.ROUNDED, border_style=_TONES[said.tone])
 
 
 def _missed(verdict: Verdict) -> Text:
@@ -133,9 +135,9 @@ def _comparison(report: ReleaseReport) -> RenderableType | None:
     compared = compare(report)
     if not compared.subjects and report.evaluation is None:
         return None
-    table = columns("", *compared.subjects, "native → converted")
+    table = columns("", *compared.subjects, *(["native → converted"] * compared.has_changes))
     if compared.loads:
-        table.add_row("", *(compared.loads.get(subject, "") for subject in compared.subjects), "")
+        table.add_row("", *(compared.loads.get(subject, "") for subject in compared.subjects))
     notes = [_group(table, group, compared) for group in compared.groups]
     return titled("Accuracy and speed", Stack(table, *(note for note in notes if note)))
 
@@ -143,7 +145,8 @@ def _comparison(report: ReleaseReport) -> RenderableType | None:
 def _group(table: Table, group: Group, compared: Comparison) -> Text | None:
     for line in group.lines:
         values = (line.values.get(subject, figures.NOTHING) for subject in compared.subjects)
-        table.add_row(text(line.name), *(text(value) for value in values), text(line.change, "dim"))
+        change = [text(line.change, "dim")] if compared.has_changes else []
+        table.add_row(text(line.name), *(text(value) for value in values), *change)
     if group.lines:
         table.add_section()
     return text(f"{group.title} · {group.note}", "dim") if group.note else None

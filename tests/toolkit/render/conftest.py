@@ -1,10 +1,10 @@
-"""Release reports as the pipeline writes them, for every view's tests."""
+"""Release reports and InferenceServices as a release leaves them, for every view's tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sklearn.datasets import load_breast_cancer
+import pytest
 
 from modelport.reports import (
     Benchmark,
@@ -29,7 +29,11 @@ from modelport.reports import (
     WorstRow,
 )
 
-FEATURES = tuple(str(name) for name in load_breast_cancer().feature_names)
+MEASURES = (
+    *("radius", "texture", "perimeter", "area", "smoothness"),
+    *("compactness", "concavity", "concave points", "symmetry", "fractal dimension"),
+)
+FEATURES = tuple(f"{kind} {name}" for kind in ("mean", "error of", "worst") for name in MEASURES)
 URL = "http://127.0.0.1:8080/serving/default/tumor"
 SCORES = {"accuracy": 0.956140, "f1": 0.965517, "roc_auc": 0.993713}
 STEPS = {
@@ -151,7 +155,12 @@ def live_verdicts() -> tuple[Verdict, ...]:
     )
 
 
+@pytest.fixture
 def deployed() -> ReleaseReport:
+    return deployed_report()
+
+
+def deployed_report() -> ReleaseReport:
     return ReleaseReport(
         release_id="20260301-101502-4f2a",
         model="models:/breast-cancer@champion",
@@ -210,6 +219,7 @@ def deployed() -> ReleaseReport:
     )
 
 
+@pytest.fixture
 def stopped() -> ReleaseReport:
     """A gate fails before the deployment; accuracy has no labels to be measured on."""
     missed = Verdict(
@@ -224,10 +234,10 @@ def stopped() -> ReleaseReport:
         StepRecord(name=name, state="done", seconds=seconds)
         for name, seconds in list(STEPS.items())[:7]
     )
-    return deployed().model_copy(
+    return deployed_report().model_copy(
         update={
             "outcome": "stopped",
-            "error": "gate p99<0.01ms is missed by 0.0271 ms: relax the gate or use a smaller model",
+            "error": "gate p99<0.01ms is missed by 0.0271 ms: relax it or use a smaller model",
             "seconds": 7.98,
             "steps": (
                 *steps,
@@ -245,23 +255,29 @@ def stopped() -> ReleaseReport:
     )
 
 
+@pytest.fixture
 def own_flavour() -> ReleaseReport:
     """No converter takes the model: it is served by its own flavour."""
     reason = "no converter takes a HistogramTransformer"
-    return deployed().model_copy(
+    return deployed_report().model_copy(
         update={
             "conversion": Conversion(converted=False, flavour="sklearn", reason=reason),
             "certificate": Certificate(verdict="not applicable", reason="nothing was converted"),
-            "evaluation": deployed().evaluation.model_copy(update={"metrics": {"native": SCORES}}),
-            "benchmark": Benchmark(measurements=(latency("native", 4.8123),)),
-            "explanation": Explanation(
-                explained=False, reason="the model gives no numeric output"
+            "evaluation": Evaluation(
+                measured=True, task="classification", rows=114, metrics={"native": SCORES}
             ),
+            "benchmark": Benchmark(measurements=(latency("native", 4.8123),)),
+            "explanation": Explanation(explained=False, reason="the model gives no numeric output"),
         }
     )
 
 
-def service(name: str = "tumor", ready: str = "True") -> dict[str, Any]:
+@pytest.fixture
+def service() -> dict[str, Any]:
+    return service_item()
+
+
+def service_item(name: str = "tumor") -> dict[str, Any]:
     """An InferenceService as KServe's API gives it."""
     annotations = {
         "modelport.dev/model": "models:/breast-cancer-onnx/2",
@@ -288,7 +304,7 @@ def service(name: str = "tumor", ready: str = "True") -> dict[str, Any]:
             "conditions": [
                 {"type": "PredictorReady", "status": "True"},
                 {"type": "IngressReady", "status": "True"},
-                {"type": "Ready", "status": ready},
+                {"type": "Ready", "status": "True"},
             ],
             "components": {"predictor": predictor},
             "modelStatus": {
@@ -299,9 +315,11 @@ def service(name: str = "tumor", ready: str = "True") -> dict[str, Any]:
     }
 
 
-def broken_service(name: str = "churn") -> dict[str, Any]:
+@pytest.fixture
+def broken_service() -> dict[str, Any]:
     """An InferenceService whose first revision cannot load its model."""
-    item = service(name)
+    name = "churn"
+    item = service_item(name)
     failure = {
         "reason": "ModelLoadFailed",
         "message": "model.onnx is not an ONNX file",

@@ -42,15 +42,20 @@ def _rows(service: Service) -> list[Html]:
     line = row(
         service.name,
         service.namespace,
-        _state(service.ready),
+        _short(_state(service.ready)),
         service.revision,
         link(service.url, service.url),
         service.model,
-        service.age,
+        _short(service.age),
     )
     if not service.why:
         return [line]
     return [line, tag("tr", tag("td", service.why, colspan=str(len(HEADER)), class_="mp-why"))]
+
+
+def _short(text: str) -> Html:
+    """Return a cell whose few characters stay on one line."""
+    return tag("td", text, class_="mp-short")
 
 
 def _state(status: str) -> Html:
@@ -90,7 +95,8 @@ def _conditions(service: Service) -> Html | None:
     if not service.conditions:
         return None
     rows = (
-        row(one.type, _state(one.status), one.reason, one.message) for one in service.conditions
+        row(one.type, _short(_state(one.status)), one.reason, one.message)
+        for one in service.conditions
     )
     whole = table(("condition", "status", "reason", "message"), rows, "Conditions")
     return part("Conditions", tag("div", whole, class_="mp-words"))

@@ -1,0 +1,53 @@
+# Everything a checkout needs; each target does its own set-up. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# The demo keeps its state in the checkout, unless told otherwise.
+export MODELPORT_HOME ?= $(CURDIR)/.demo
+export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/.demo/mlflow.db
+export MLFLOW_DISABLE_TELEMETRY := true
+DEMO_ROWS := $(CURDIR)/.demo/holdout.parquet
+
+.PHONY: help install demo test lint format notebooks system-packages clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: $(VENV)/.installed ## Make the virtual environment and install everything into it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; install Python 3.11, or set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install ## Train a model, register it in MLflow and deploy it: what one cell does
+	@mkdir -p .demo
+	@$(BIN)/python notebooks/demo.py $(DEMO_ROWS)
+	@$(BIN)/modelport deploy models:/breast-cancer@champion --name tumor \
+	    --data $(DEMO_ROWS) --target label --slo "p99<50ms, accuracy>=0.9"
+	@printf '\nThe service stays up. To look at it, and to stop it:\n'
+	@printf '  export MODELPORT_HOME=%q MLFLOW_TRACKING_URI=%q\n' "$$MODELPORT_HOME" "$$MLFLOW_TRACKING_URI"
+	@printf '  %s\n' '$(BIN)/modelport status' '$(BIN)/modelport down'
+
+test: install lint ## Check style, types and layers, then run all tests, notebooks included
+	$(BIN)/python -m pytest
+
+lint: install ## Check style, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Put the code into shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## Remove what the other targets made; stops the demo's engine first
+	-@test -x $(BIN)/modelport && $(BIN)/modelport down
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from modelport_engine.records import Key, Revision, RevisionState, Service
+from modelport_engine.status import Facts, status
+
+if TYPE_CHECKING:
+    from syrupy.assertion import SnapshotAssertion
+
+FAILURE = {
+    "location": "tumor-predictor-00002-1",
+    "reason": "ModelLoadFailed",
+    "message": "tumor-predictor-00002-1 ended with exit code 1: no such file",
+    "modelRevisionName": "tumor-predictor-00002",
+    "time": "2026-01-01T00:00:00Z",
+    "exitCode": 1,
+}
+CRASH = FAILURE | {"reason": "RuntimeUnhealthy", "message": "was ended by SIGKILL"}
+
+
+def facts(*states: RevisionState, ready: int = 0, old_ready: int = 0, **changes: Any) -> Facts:
+    """Facts of a service at its latest revision; one before it, if any, has the traffic."""
+    names = [f"tumor-predictor-{number:05d}" for number in range(1, len(states) + 1)]
+    served = [name for name, state in zip(names, states, strict=True) if state == "Ready"]
+    service = Service(
+        namespace="default",
+        name="tumor",
+        uid="u",
+        created="then",
+        deleted=None,
+        generation=len(states),
+        resource_version=9,
+        labels={},
+        annotations={},
+        spec={},
+        status=changes.pop("before", {}),
+        unhonoured=changes.pop("unhonoured", ()),
+        last_revision=len(states),
+        rolled_out=served[-1] if served else None,
+        previous=served[-2] if len(served) > 1 else None,
+    )
+    revisions = [
+        Revision(
+            Key("default", "tumor"),
+            name,
+            1,
+            {},
+            "then",
+            state,
+            FAILURE if state == "Failed" else None,
+        )
+        for name, state in zip(names, states, strict=True)
+    ]
+    known: dict[str, Any] = {
+        "service": service,
+        "revisions": revisions,
+        "traffic": ((service.rolled_out, 100),) if service.rolled_out else (),
+        "wanted": 1,
+        "ready": {names[-1]: ready, **({names[-2]: old_ready} if len(names) > 1 else {})},
+        "started": {names[-1]: 1},
+        "crash": None,
+        "url": "http://127.0.0.1:8780/serving/default/tumor",
+    }
+    return Facts(**{**known, **changes})
+
+
+CASES = {
+    "first revision, not started": facts("Pending", started={}),
+    "first revision, starting": facts("Pending"),
+    "first revision, ready": facts("Ready", ready=1),
+    "first revision, failed": facts("Failed"),
+    "second revision, starting": facts("Ready", "Pending", old_ready=1),
+    "second revision, ready": facts("Ready", "Ready", ready=1),
+    "second revision, failed": facts("Ready", "Failed", old_ready=1),
+    "replica crashed": facts("Ready", crash=CRASH),
+    "one of two replicas crashed": facts("Ready", ready=1, wanted=2, crash=CRASH),
+    "engine just restarted": facts("Ready"),
+    "gateway down": facts("Ready", ready=1, url=None),
+    "fields not honoured": facts("Ready", ready=1, unhonoured=("spec.predictor.batcher",)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_status(case: str, snapshot: SnapshotAssertion) -> None:
+    assert status(CASES[case], "2026-01-01T00:00:01Z") == snapshot
+
+
+def test_a_transition_is_dated_when_it_happens_and_only_then() -> None:
+    first = status(facts("Ready", ready=1), "monday")
+    later = status(facts("Ready", ready=1, before=first), "tuesday")
+    assert later == first
+    crashed = status(facts("Ready", crash=CRASH, before=first), "tuesday")
+    dates = {entry["type"]: entry["lastTransitionTime"] for entry in crashed["conditions"]}
+    assert dates == {
+        "IngressReady": "monday",
+        "LatestDeploymentReady": "tuesday",
+        "PredictorReady": "tuesday",
+        "Ready": "tuesday",
+        "RoutesReady": "tuesday",
+        "SpecHonoured": "monday",
+    }

@@ -1,0 +1,175 @@
+"""A false 'pass' is the worst defect this project can have: wrong conversions are planted."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modelport.convert import parity, session
+from modelport.convert import sklearn as sklearn_flavour
+from modelport.errors import DataError
+from modelport.reports import Column, Resolution
+
+sklearn = pytest.importorskip("sklearn")
+
+
+@pytest.fixture(scope="module")
+def iris():
+    from sklearn.datasets import load_iris
+
+    return load_iris(return_X_y=True, as_frame=True)
+
+
+@pytest.fixture(scope="module")
+def fitted(iris):
+    """A pipeline, and its honest conversion."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = iris
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, labels)
+    return sklearn_flavour.SklearnModel(pipeline, takes_table=True)
+
+
+def resolution(frame):
+    columns = tuple(Column(name=name, type="double") for name in frame.columns)
+    return Resolution(source="x", uri="x", flavour="sklearn", inputs=columns)
+
+
+def convert(model, frame):
+    return session.OnnxModel(sklearn_flavour.convert(model, resolution(frame)).onnx)
+
+
+def certify(native, converted, rows):
+    made_up = parity.synthetic(rows, 256)
+    return parity.certify(
+        native, converted, [parity.Probe("data", rows), parity.Probe("synthetic", made_up)]
+    )
+
+
+def altered(model, change):
+    """The converted model with its answers changed."""
+    return SimpleNamespace(answer=lambda rows: change(model.answer(rows)))
+
+
+def test_an_honest_conversion_passes(fitted, iris):
+    certificate = certify(fitted, convert(fitted, iris[0]), iris[0])
+    assert certificate.verdict == "passed"
+    assert certificate.rows == {"data": 150, "synthetic": 256}
+    assert certificate.label_flips == 0
+    assert 0 < certificate.max_abs_difference < 1e-5
+
+
+def swap_classes(answers):
+    return {**answers, "probabilities": answers["probabilities"][:, ::-1]}
+
+
+def nudge_one(answers):
+    moved = answers["probabilities"].copy()
+    moved[0, 0] += 1e-3
+    return {**answers, "probabilities": moved}
+
+
+def drop_probabilities(answers):
+    return {"label": answers["label"]}
+
+
+def flip_one_label(answers):
+    labels = answers["label"].copy()
+    labels[0] = (labels[0] + 1) % 3
+    return {**answers, "label": labels}
+
+
+def make_nan(answers):
+    moved = answers["probabilities"].copy()
+    moved[0] = np.nan
+    return {**answers, "probabilities": moved}
+
+
+def transpose(answers):
+    return {**answers, "probabilities": answers["probabilities"].T.copy()[:, :1]}
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [swap_classes, nudge_one, drop_probabilities, flip_one_label, make_nan, transpose],
+)
+def test_a_wrong_answer_is_caught(fitted, iris, plant):
+    wrong = altered(convert(fitted, iris[0]), plant)
+    certificate = certify(fitted, wrong, iris[0])
+    assert certificate.verdict == "failed"
+    assert not certificate.passed
+    assert "answered differently" in certificate.reason
+
+
+def test_a_dropped_scaler_is_caught(fitted, iris):
+    bare = sklearn_flavour.SklearnModel(fitted.estimator[-1], takes_table=True)
+    certificate = certify(fitted, convert(bare, iris[0]), iris[0])
+    assert certificate.verdict == "failed"
+    assert certificate.label_flips > 0
+    assert certificate.worst
+
+
+def test_a_changed_threshold_is_caught(iris):
+    from sklearn.tree import DecisionTreeClassifier
+
+    features, labels = iris
+    model = sklearn_flavour.SklearnModel(
+        DecisionTreeClassifier(random_state=0).fit(features, labels), takes_table=True
+    )
+    converted = convert(model, features)
+    model.estimator.tree_.threshold[0] += 2.0
+    assert certify(model, converted, features).verdict == "failed"
+
+
+def test_an_answer_that_depends_on_the_batch_is_caught(fitted, iris):
+    honest = convert(fitted, iris[0])
+
+    def answer(rows):
+        answers = honest.answer(rows)
+        if len(rows) == 7:
+            answers["probabilities"] = answers["probabilities"][::-1]
+        return answers
+
+    certificate = certify(fitted, SimpleNamespace(answer=answer), iris[0])
+    assert certificate.verdict == "failed"
+    assert "batch" in certificate.reason
+
+
+def test_a_tie_explains_a_flipped_label():
+    native = {"label": np.array([0, 0]), "probabilities": np.array([[0.5, 0.5], [0.9, 0.1]])}
+    given = {"label": np.array([1, 1]), "probabilities": native["probabilities"]}
+    seen = parity.compare(native, given)
+    assert list(seen.flipped) == [True, True]
+    assert list(seen.failed) == [False, True]
+
+
+def test_nan_agrees_with_nan_alone():
+    seen = parity.compare(
+        {"prediction": np.array([np.nan, np.nan, 1.0])},
+        {"prediction": np.array([np.nan, 1.0, np.nan])},
+    )
+    assert list(seen.failed) == [False, True, True]
+
+
+def test_synthetic_rows_reach_the_extremes(iris):
+    rows = parity.synthetic(iris[0], 64)
+    assert len(rows) == 64
+    assert (rows.iloc[0] == iris[0].min()).all()
+    assert (rows.iloc[1] == iris[0].max()).all()
+    assert list(rows.columns) == list(iris[0].columns)
+
+
+def test_rows_are_invented_from_a_numeric_signature_only():
+    columns = (Column(name="a", type="double"), Column(name="b", type="long"))
+    rows = parity.invented(columns, 10)
+    assert rows.dtypes.astype(str).to_dict() == {"a": "float64", "b": "int64"}
+    with pytest.raises(DataError, match="no row to certify"):
+        parity.invented((Column(name="a", type="string"),), 10)
+
+
+def test_there_must_be_rows(fitted):
+    with pytest.raises(DataError, match="no row to certify"):
+        parity.certify(fitted, fitted, [parity.Probe("data", pd.DataFrame())])
