@@ -62,7 +62,7 @@ class Controller:
         await self.world.gateway.start(self.world.routing.table)
         for service in self.world.store.services():
             self._reconciler(service.key)
-        self._spawn(self._keep_gateway())
+        self._spawn(self._supervise())
 
     async def stop(self) -> None:
         """Stop every replica gracefully, then the gateway; the objects stay."""
@@ -184,28 +184,37 @@ class Controller:
         # after that, gets a reconciler of its own.
         del self._reconcilers[reconciler.key]
 
-    async def _keep_gateway(self) -> None:
+    async def _supervise(self) -> None:
+        """Look at every process at each tick; whoever has lost one is woken."""
+        restart: asyncio.Task[None] | None = None
         while True:
             await asyncio.sleep(self.world.settings.tick)
-            if self.world.gateway.running:
-                continue
-            log.warning("the gateway has ended; starting it again")
-            self._wake_all()
-            try:
-                await self.world.gateway.start(self.world.routing.table)
-            except EngineError as error:
-                log.warning("%s", error)
-                await asyncio.sleep(_GATEWAY_PAUSE)
-            self._wake_all()
+            for replica in self.world.fleet.all():
+                key = replica.record.key
+                if key in self._reconcilers and not replica.process.running:
+                    self._reconcilers[key].wake()
+            if not self.world.gateway.running and (restart is None or restart.done()):
+                restart = self._spawn(self._restart_gateway())
+
+    async def _restart_gateway(self) -> None:
+        log.warning("the gateway has ended; starting it again")
+        self._wake_all()
+        try:
+            await self.world.gateway.start(self.world.routing.table)
+        except EngineError as error:
+            log.warning("%s", error)
+            await asyncio.sleep(_GATEWAY_PAUSE)
+        self._wake_all()
 
     def _wake_all(self) -> None:
         for reconciler in self._reconcilers.values():
             reconciler.wake()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def document_of(service: Service) -> dict[str, Any]:

@@ -40,6 +40,10 @@ _PAUSE = 1.0
 # Seconds after a step that failed, so that a full disk does not fill the log as well.
 
 
+_RESYNC = 10.0
+# Seconds between two looks at a service that is as it should be, should a wake-up be missed.
+
+
 @dataclass(frozen=True)
 class World:
     """What all reconcilers share. `notify` wakes those who watch a service."""
@@ -91,8 +95,9 @@ class Reconciler:
         """Reconcile until the service is deleted, or this task is cancelled."""
         try:
             while await self._turn():
+                pause = _RESYNC if self._settled else self._world.settings.tick
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._world.settings.tick)
+                    await asyncio.wait_for(self._wake.wait(), pause)
         finally:
             for task in self._retiring:
                 task.cancel()
@@ -119,9 +124,7 @@ class Reconciler:
             self._world.notify()
 
     async def _turn(self) -> bool:
-        """Take a step if there may be something to do; False when the service is gone."""
-        if self._settled and not self._wake.is_set() and not self._ended():
-            return True
+        """Take a step, whatever comes of it; False when the service is gone."""
         self._wake.clear()
         self._settled = False
         try:

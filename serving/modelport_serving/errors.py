@@ -15,7 +15,6 @@ Each edge (REST, the command line) has one table that maps them to its codes.
 
 from __future__ import annotations
 
-
 _LONGEST = 1000
 
 

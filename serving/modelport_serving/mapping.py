@@ -141,13 +141,14 @@ class ColumnMapping(InputMapping):
         }
 
     def rows(self, instances: list[Any]) -> Tensors:
-        """Map rows given as lists in column order, or as objects by column name."""
+        """Map rows given as lists in column order, or as objects by column name.
+
+        A value may stand in a list of its own, as KServe's own servers want it.
+        """
         rows = [self._ordered(row, number) for number, row in enumerate(instances)]
-        columns = dict(zip(self._order, zip(*rows, strict=True), strict=False))
+        columns = dict(zip(self._order, zip(*rows, strict=True), strict=True))
         return {
-            name: from_untyped(name, spec, list(columns.get(name, ()))).reshape(
-                _with_rows(spec, len(rows))
-            )
+            name: self._fit(spec, from_untyped(name, spec, list(columns[name])), len(rows))
             for name, spec in self._specs.items()
         }
 
@@ -169,11 +170,14 @@ class ColumnMapping(InputMapping):
             if name not in given and name not in self._optional:
                 raise InvalidInput(f"{where}missing column {name!r}")
 
-    def _column(self, name: str, spec: TensorSpec, array: Array | None, count: int) -> Array:
+    def _column(self, name: str, spec: TensorSpec, array: Array | None, rows: int) -> Array:
         if array is None:
-            missing = from_untyped(name, spec, [None] * count)
-            return missing.reshape(_with_rows(spec, count))
-        return cast(name, array, spec).reshape(_with_rows(spec, count))
+            array = from_untyped(name, spec, [None] * rows)
+        return self._fit(spec, cast(name, array, spec), rows)
+
+    def _fit(self, spec: TensorSpec, array: Array, rows: int) -> Array:
+        _row_count(spec.name, array)
+        return array.reshape((rows, *spec.shape[1:]))
 
 
 class TensorMapping(InputMapping):
@@ -234,10 +238,6 @@ def _column_spec(table: TensorSpec, column: Column) -> TensorSpec:
 def _may_be_null(column: Column) -> bool:
     """Tell whether MLflow allows nulls: whole numbers and booleans cannot be missing."""
     return column.type in (*_FLOAT_TYPES, "string", "datetime", "binary") or not column.required
-
-
-def _with_rows(spec: TensorSpec, rows: int) -> tuple[int, ...]:
-    return (rows, *spec.shape[1:])
 
 
 def _row_count(name: str, array: Array) -> int:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -135,21 +136,46 @@ class Home:
         ]
 
 
+@contextmanager
+def new_home(folder: Path) -> Iterator[Home]:
+    """A home whose engine will run the stand-in model server; all of it is gone afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELPORT_ENGINE_RUNTIME", shlex.join([sys.executable, str(STANDIN)]))
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", "do-not-tell")
+        home = Home(folder)
+        yield home
+        home.remember()
+        home.client.shutdown()
+        assert home.living() == []
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    """A home whose engine runs the stand-in model server; all of it is gone afterwards."""
-    monkeypatch.setenv("MODELPORT_ENGINE_RUNTIME", shlex.join([sys.executable, str(STANDIN)]))
-    home = Home(tmp_path)
-    yield home
-    home.remember()
-    home.client.shutdown()
-    assert home.living() == []
+def home(tmp_path: Path) -> Iterator[Home]:
+    """A home of the test's own; its engine is not started yet."""
+    with new_home(tmp_path) as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with new_home(tmp_path_factory.mktemp("engine")) as home:
+        home.start()
+        yield home
+
+
+@pytest.fixture
+def running(_shared: Home, tmp_path: Path) -> Iterator[Home]:
+    """A running engine without services, for tests that leave it running."""
+    _shared.folder = tmp_path
+    yield _shared
+    for item in _shared.client.list()["items"]:
+        _shared.client.delete(item["metadata"]["name"])
 
 
 class Load:
     """Callers that keep asking; what was answered and what failed is kept."""
 
-    def __init__(self, url: str, path: str, body: bytes, callers: int = 3) -> None:
+    def __init__(self, url: str, path: str, body: bytes, callers: int = 2) -> None:
         self._address = urlsplit(url).netloc
         self._path = urlsplit(url).path + path
         self._body = body
@@ -171,7 +197,7 @@ class Load:
 
     def _call(self) -> None:
         connection = http.client.HTTPConnection(self._address, timeout=10)
-        while not self._stop.wait(0.002):
+        while not self._stop.wait(0.005):
             try:
                 connection.request("POST", self._path, self._body)
                 response = connection.getresponse()

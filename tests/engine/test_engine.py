@@ -32,18 +32,16 @@ if TYPE_CHECKING:
     from tests.engine.conftest import Home
 
 
-def test_a_service_answers_by_path_and_by_host(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "do-not-tell")
-    home.start()
-    model = home.model("one")
-    document = home.service(
+def test_a_service_answers_by_path_and_by_host(running: Home) -> None:
+    model = running.model("one")
+    document = running.service(
         model, args=["--allow-pickle"], env=[{"name": "GREETING", "value": "hi"}], timeout=7
     )
-    ready = home.deploy(document)
+    ready = running.deploy(document)
     url = ready["status"]["url"]
 
-    assert url == f"http://127.0.0.1:{home.port}/serving/default/tumor"
-    assert home.conditions(ready) == {
+    assert url == f"http://127.0.0.1:{running.port}/serving/default/tumor"
+    assert running.conditions(ready) == {
         "IngressReady": "True",
         "LatestDeploymentReady": "True",
         "PredictorReady": "True",
@@ -52,53 +50,51 @@ def test_a_service_answers_by_path_and_by_host(home: Home, monkeypatch: pytest.M
         "SpecHonoured": "True",
     }
     assert ready["status"]["modelStatus"]["transitionStatus"] == "UpToDate"
-    assert home.request(url) == (200, {"status": "alive"})
-    assert home.request(f"{url}/") == (200, {"status": "alive"})
-    gateway = f"http://127.0.0.1:{home.port}"
-    host = f"tumor.default.127.0.0.1.nip.io:{home.port}"
-    assert home.request(f"{gateway}/arguments", host=host) == (200, ["--allow-pickle"])
+    assert running.request(url) == (200, {"status": "alive"})
+    assert running.request(f"{url}/") == (200, {"status": "alive"})
+    gateway = f"http://127.0.0.1:{running.port}"
+    host = f"tumor.default.127.0.0.1.nip.io:{running.port}"
+    assert running.request(f"{gateway}/arguments", host=host) == (200, ["--allow-pickle"])
 
-    _, environment = home.request(url, "/environment")
+    _, environment = running.request(url, "/environment")
     assert environment["GREETING"] == "hi"
     assert environment["INFERENCE_SERVICE_NAME"] == "tumor"
     assert "MLFLOW_TRACKING_PASSWORD" not in environment
 
     for path in ("/", "/serving/default/tumour", "/serving/default/tumor2/v2"):
-        status, answer = home.request(gateway, path)
+        status, answer = running.request(gateway, path)
         assert (status, list(answer)) == (404, ["error"])
-    listed = home.client.list()
+    listed = running.client.list()
     assert [item["metadata"]["name"] for item in listed["items"]] == ["tumor"]
-    assert home.client.list("elsewhere")["items"] == []
+    assert running.client.list("elsewhere")["items"] == []
 
 
-def test_what_is_not_honoured_is_said_and_what_is_wrong_is_refused(home: Home) -> None:
-    home.start()
-    model = home.model("one")
-    ready = home.deploy(home.service(model, batcher={"maxBatchSize": 3}, maxReplicas=4))
+def test_what_is_not_honoured_is_said_and_what_is_wrong_is_refused(running: Home) -> None:
+    model = running.model("one")
+    ready = running.deploy(running.service(model, batcher={"maxBatchSize": 3}, maxReplicas=4))
     honoured = next(c for c in ready["status"]["conditions"] if c["type"] == "SpecHonoured")
     assert honoured["status"] == "False"
     assert "spec.predictor.batcher, spec.predictor.maxReplicas" in honoured["message"]
 
     with pytest.raises(InvalidObject, match="does not exist"):
-        home.client.apply(home.service(model / "nowhere"))
+        running.client.apply(running.service(model / "nowhere"))
     with pytest.raises(InvalidObject, match=r"metadata\.name"):
-        home.client.apply(home.service(model, name="../etc"))
+        running.client.apply(running.service(model, name="../etc"))
     with pytest.raises(NotFound, match=r"\.\./etc"):
-        home.client.get("../etc", namespace="../..")
+        running.client.get("../etc", namespace="../..")
     with pytest.raises(InvalidObject, match="larger than"):
-        home.client.apply(home.service(model, args=["x" * 2_000_000]))
-    assert home.predict(ready["status"]["url"])["predictions"] == ["one"]
+        running.client.apply(running.service(model, args=["x" * 2_000_000]))
+    assert running.predict(ready["status"]["url"])["predictions"] == ["one"]
 
 
-def test_a_new_revision_takes_over_without_a_failed_request(home: Home) -> None:
-    home.start()
-    first = home.deploy(home.service(home.model("one")))
-    url, before = first["status"]["url"], home.predict(first["status"]["url"])
-    with home.load(url) as load:
-        second = home.deploy(home.service(home.model("two")))
-        home.eventually(lambda: not is_alive(before["pid"]))
+def test_a_new_revision_takes_over_without_a_failed_request(running: Home) -> None:
+    first = running.deploy(running.service(running.model("one")))
+    url, before = first["status"]["url"], running.predict(first["status"]["url"])
+    with running.load(url) as load:
+        second = running.deploy(running.service(running.model("two")))
+        running.eventually(lambda: not is_alive(before["pid"]))
         seen = len(load.answers)
-        home.eventually(lambda: len(load.answers) > seen + 50)
+        running.eventually(lambda: len(load.answers) > seen + 50)
     assert load.failures == []
     assert load.answers[-50:] == ["two"] * 50
 
@@ -110,37 +106,35 @@ def test_a_new_revision_takes_over_without_a_failed_request(home: Home) -> None:
     ]
     assert second["metadata"]["generation"] == second["status"]["observedGeneration"] == 2
 
-    again = home.deploy(home.service(home.model("two")))
+    again = running.deploy(running.service(running.model("two")))
     assert again["metadata"]["generation"] == 2
     assert again["status"]["components"]["predictor"] == component
 
 
-def test_a_request_under_way_is_answered_by_the_old_revision(home: Home) -> None:
-    home.start()
-    old = home.model("one")
-    url = home.deploy(home.service(old))["status"]["url"]
-    replica = home.predict(url)["pid"]
+def test_a_request_under_way_is_answered_by_the_old_revision(running: Home) -> None:
+    old = running.model("one")
+    url = running.deploy(running.service(old))["status"]["url"]
+    replica = running.predict(url)["pid"]
     with ThreadPoolExecutor() as pool:
-        held = pool.submit(home.request, url, "/hold")
-        home.eventually((old / "holding").exists)
-        home.deploy(home.service(home.model("two")))
-        assert home.predict(url)["predictions"] == ["two"]
+        held = pool.submit(running.request, url, "/hold")
+        running.eventually((old / "holding").exists)
+        running.deploy(running.service(running.model("two")))
+        assert running.predict(url)["predictions"] == ["two"]
         assert is_alive(replica)
         (old / "release").touch()
         assert held.result() == (200, "one")
-    home.eventually(lambda: not is_alive(replica))
+    running.eventually(lambda: not is_alive(replica))
 
 
-def test_a_revision_that_does_not_load_leaves_the_old_one_serving(home: Home) -> None:
-    home.start()
-    url = home.deploy(home.service(home.model("one")))["status"]["url"]
-    broken = home.model("two", fail="onnxruntime: Protobuf parsing failed")
-    with home.load(url) as load, pytest.raises(RevisionFailed, match="Protobuf parsing failed"):
-        home.deploy(home.service(broken))
+def test_a_revision_that_does_not_load_leaves_the_old_one_serving(running: Home) -> None:
+    url = running.deploy(running.service(running.model("one")))["status"]["url"]
+    broken = running.model("two", fail="onnxruntime: Protobuf parsing failed")
+    with running.load(url) as load, pytest.raises(RevisionFailed, match="Protobuf parsing failed"):
+        running.deploy(running.service(broken))
     assert load.failures == []
     assert set(load.answers) == {"one"}
 
-    status = home.client.get("tumor")["status"]
+    status = running.client.get("tumor")["status"]
     assert status["modelStatus"]["transitionStatus"] == "BlockedByFailedLoad"
     assert status["modelStatus"]["states"] == {
         "activeModelState": "Loaded",
@@ -150,7 +144,7 @@ def test_a_revision_that_does_not_load_leaves_the_old_one_serving(home: Home) ->
     assert failure["reason"] == "ModelLoadFailed"
     assert failure["exitCode"] == 3
     assert failure["modelRevisionName"] == "tumor-predictor-00002"
-    found = home.conditions({"status": status})
+    found = running.conditions({"status": status})
     assert (found["Ready"], found["LatestDeploymentReady"], found["RoutesReady"]) == (
         "False",
         "False",
@@ -159,10 +153,10 @@ def test_a_revision_that_does_not_load_leaves_the_old_one_serving(home: Home) ->
     assert status["components"]["predictor"]["traffic"][0]["revisionName"].endswith("00001")
 
     # The same object again is another try of the same revision.
-    home.model("two")
-    mended = home.deploy(home.service(broken))
+    running.model("two")
+    mended = running.deploy(running.service(broken))
     assert mended["metadata"]["generation"] == 2
-    assert home.predict(url)["predictions"] == ["two"]
+    assert running.predict(url)["predictions"] == ["two"]
 
 
 def test_a_first_revision_that_never_becomes_ready_is_given_up(
@@ -213,36 +207,34 @@ def test_a_killed_replica_and_a_killed_gateway_come_back(home: Home) -> None:
     home.eventually(lambda: home.conditions(home.client.get("tumor"))["Ready"] == "True")
 
 
-def test_replicas_follow_min_replicas_without_a_new_revision(home: Home) -> None:
-    home.start()
-    model = home.model("one")
-    url = home.deploy(home.service(model))["status"]["url"]
-    with home.load(url) as load:
-        grown = home.deploy(home.service(model, minReplicas=2))
-        home.eventually(lambda: len(list(owned_replicas(home))) == 2)
-        home.deploy(home.service(model))
-        home.eventually(lambda: len(list(owned_replicas(home))) == 1)
+def test_replicas_follow_min_replicas_without_a_new_revision(running: Home) -> None:
+    model = running.model("one")
+    url = running.deploy(running.service(model))["status"]["url"]
+    with running.load(url) as load:
+        grown = running.deploy(running.service(model, minReplicas=2))
+        running.eventually(lambda: len(list(owned_replicas(running))) == 2)
+        running.deploy(running.service(model))
+        running.eventually(lambda: len(list(owned_replicas(running))) == 1)
     assert load.failures == []
     component = grown["status"]["components"]["predictor"]
     assert component["latestCreatedRevision"] == "tumor-predictor-00001"
     assert grown["metadata"]["generation"] == 2
 
 
-def test_delete_removes_processes_routes_and_logs(home: Home) -> None:
-    home.start()
-    model = home.model("one")
-    url = home.deploy(home.service(model))["status"]["url"]
-    other = home.deploy(home.service(model, name="other"))["status"]["url"]
-    logs = home.client.paths.service_logs("default", "tumor")
+def test_delete_removes_processes_routes_and_logs(running: Home) -> None:
+    model = running.model("one")
+    url = running.deploy(running.service(model))["status"]["url"]
+    other = running.deploy(running.service(model, name="other"))["status"]["url"]
+    logs = running.client.paths.service_logs("default", "tumor")
     assert logs.is_dir()
-    home.client.delete("tumor")
-    assert len(list(owned_replicas(home))) == 1
+    running.client.delete("tumor")
+    assert len(list(owned_replicas(running))) == 1
     assert not logs.exists()
-    assert home.request(url)[0] == 404
-    assert home.request(other)[0] == 200
+    assert running.request(url)[0] == 404
+    assert running.request(other)[0] == 200
     with pytest.raises(NotFound, match="no InferenceService 'tumor'"):
-        home.client.delete("tumor")
-    reborn = home.deploy(home.service(model))
+        running.client.delete("tumor")
+    reborn = running.deploy(running.service(model))
     assert reborn["status"]["components"]["predictor"]["latestReadyRevision"].endswith("00001")
 
 
@@ -286,15 +278,15 @@ def test_clients_that_start_at_once_share_one_engine(home: Home) -> None:
     assert len(set(infos)) == 1
 
 
-def test_a_second_engine_on_the_same_home_refuses(home: Home) -> None:
-    info = home.start()
-    with pytest.raises(HomeInUse, match=rf"pid {info['pid']} already works on"):
-        raise home.start_another()
-    other = home.free_port()
+def test_a_second_engine_on_the_same_home_refuses(running: Home) -> None:
+    info = running.client.info()
+    with pytest.raises(HomeInUse, match=f"pid {info['pid']} already works on"):
+        raise running.start_another()
+    other = running.free_port()
     with pytest.raises(
-        EngineStartFailed, match=f"already runs with its gateway on port {home.port}"
+        EngineStartFailed, match=f"already runs with its gateway on port {running.port}"
     ):
-        home.client.ensure_running(gateway_port=other)
+        running.client.ensure_running(gateway_port=other)
 
 
 def test_a_busy_port_is_named_with_its_holder(home: Home) -> None:

@@ -101,6 +101,8 @@ def test_strays_are_those_of_the_same_home_only(home: Path) -> None:
     assert kill_strays(home, keep={kept.identity.pid}) == [stray.identity.pid]
     assert (kept.running, stray.running, other.running) == (True, False, True)
     kill_strays(home / "other", keep=set())
+    kill_strays(home, keep=set())
+    assert (kept.running, other.running) == (False, False)
 
 
 def test_no_credential_reaches_a_model_server() -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -50,6 +51,8 @@ class Server:
     def __init__(self, *arguments: str, port: int | None = None) -> None:
         self.port = port or free_port()
         self.pool = urllib3.PoolManager(retries=False)
+        # A file: a pipe that nobody reads would stop a server that logs much.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -59,8 +62,7 @@ class Server:
                 str(self.port),
                 *arguments,
             ],
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=self._log,
         )
 
     @property
@@ -68,7 +70,7 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     def is_ready(self) -> bool:
-        assert self.process.poll() is None, self.process.communicate()[1]
+        assert self.process.poll() is None, self.errors()
         try:
             return self.get("/v2/health/ready").status == 200
         except urllib3.exceptions.HTTPError:
@@ -86,17 +88,22 @@ class Server:
         reply = self.pool.request(method, url, timeout=20, **options)
         return Answer(reply.status, reply.headers, reply.data)
 
-    def stop(self) -> tuple[int, str]:
-        """Ask the process to end; its exit status and what it wrote."""
+    def errors(self) -> str:
+        """What the process wrote to stderr so far."""
+        self._log.seek(0)
+        return self._log.read()
+
+    def stop(self) -> int:
+        """Ask the process to end, and return its exit status."""
         self.process.terminate()
-        _, errors = self.process.communicate(timeout=40)
-        self.pool.clear()
-        return self.process.returncode, errors
+        return self.process.wait(timeout=40)
 
     def kill(self) -> None:
         self.pool.clear()
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        print(self.errors())  # noqa: T201 - pytest shows it where a test fails
+        self._log.close()
 
 
 Serving = Callable[..., AbstractContextManager[Server]]
@@ -230,46 +237,48 @@ def pickled(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(folder, model, rows)
 
 
-def _save_python_model(folder: Path, code: str) -> Trained:
+@pytest.fixture(scope="session")
+def moody(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """An ONNX model that counts to its first input, and fails unless its second is 0."""
     import mlflow
-    import pandas as pd
+    import onnx
+    from onnx import TensorProto, helper
 
-    rows = pd.DataFrame({"x": [1.0]})
-    script = folder.parent / "model.py"
-    script.write_text(code)
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=script,
-        signature=mlflow.models.infer_signature(rows, [1.0]),
-        pip_requirements=[],
+    count = helper.make_tensor_value_info("count", TensorProto.INT64, [1])
+    index = helper.make_tensor_value_info("index", TensorProto.INT64, [1])
+    done = helper.make_tensor_value_info("done", TensorProto.INT64, [1])
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["still_going"]),
+            helper.make_node("Add", ["before", "one"], ["after"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.INT64, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("still_going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.INT64, [1]),
+        ],
     )
-    return Trained(folder, None, rows)
-
-
-@pytest.fixture
-def slow(tmp_path: Path) -> Trained:
-    """A model that takes a second, and leaves a file when it begins."""
-    folder = tmp_path / "slow"
-    code = f"""
-import pathlib, time, mlflow
-class Slow(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        pathlib.Path({str(folder / "started")!r}).touch()
-        time.sleep(1)
-        return [1.0] * len(model_input)
-mlflow.models.set_model(Slow())
-"""
-    return _save_python_model(folder, code)
-
-
-@pytest.fixture
-def failing(tmp_path: Path) -> Trained:
-    """A model whose every prediction fails."""
-    code = """
-import mlflow
-class Failing(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        raise RuntimeError("out of luck")
-mlflow.models.set_model(Failing())
-"""
-    return _save_python_model(tmp_path / "failing", code)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Squeeze", ["count"], ["trips"]),
+            helper.make_node("Loop", ["trips", "", "zero"], ["counted"], body=body),
+            helper.make_node("Gather", ["counted", "index"], ["done"]),
+        ],
+        "moody",
+        [count, index],
+        [done],
+        [
+            helper.make_tensor("zero", TensorProto.INT64, [1], [0]),
+            helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    folder = tmp_path_factory.mktemp("models") / "moody"
+    mlflow.onnx.save_model(model, folder, pip_requirements=[])
+    return Trained(folder, None, None)

@@ -48,6 +48,7 @@ def test_finds_how_a_model_takes_its_inputs() -> None:
     [
         [[1, 2, 3.5], [4, 5, 6]],
         [{"a": 1, "b": 2, "c": 3.5}, {"c": 6, "b": 5, "a": 4}],
+        [{"a": [1], "b": [2], "c": [3.5]}, {"a": [4], "b": [5], "c": [6]}],
     ],
 )
 def test_table_takes_rows(table: InputMapping, instances: list[Any]) -> None:
@@ -88,7 +89,8 @@ def test_table_takes_its_tensor_without_a_copy(table: InputMapping) -> None:
         ([{"a": 1, "b": 2, "c": 3, "d": 4}], "instance 0: unknown column 'd'"),
         ([[1, 2, 3], "abc"], "instance 1: expected a list of values, or an object by column"),
         ([{"a": "1", "b": 2, "c": 3}], "input 'a': expected FP32, a string given"),
-        ([[1, [2], 3]], "input 'b': expected FP32, a list given"),
+        ([[1, [2, 3], 3]], "input 'b': expected one value a row"),
+        ([[1, {}, 3]], "input 'b': expected FP32, an object given"),
         ([[1, None, 3]], "input 'b': expected FP32, null given"),
         ([[1e300, 2, 3]], "a value is too large"),
     ],

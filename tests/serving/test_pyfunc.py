@@ -69,18 +69,3 @@ def test_an_unknown_output_is_refused(server: Server) -> None:
 
     assert answer.status == 400
     assert "unknown output 'x'" in answer.json["error"]
-
-
-def test_a_model_that_fails_is_logged_and_answered_in_one_line(
-    failing: Trained, serving: Serving
-) -> None:
-    with serving(*failing.arguments("m"), "--allow-pickle") as server:
-        answer = server.post("/v1/models/m:predict", {"instances": [[1.0]]})
-        after = server.get("/v2/health/ready")
-        _, errors = server.stop()
-
-    assert answer.status == 500
-    assert answer.json == {"error": "model 'm' failed: RuntimeError: out of luck"}
-    assert after.status == 200
-    assert "Traceback" in errors
-    assert "RuntimeError: out of luck" in errors

@@ -189,3 +189,19 @@ def test_docs_are_off_unless_asked_for(price: Trained, serving: Serving) -> None
     with serving(*price.arguments("price")) as running:
         assert running.get("/docs").status == 404
         assert running.get("/openapi.json").status == 404
+
+
+def test_a_model_that_fails_is_logged_and_answered_in_one_line(
+    moody: Trained, serving: Serving
+) -> None:
+    with serving(*moody.arguments("m")) as running:
+        answer = running.post("/v1/models/m:predict", {"instances": [{"count": 1, "index": 9}]})
+        assert running.get("/v2/health/ready").status == 200
+        assert running.stop() == 0
+        log = running.errors()
+
+    assert answer.status == 500
+    assert answer.json["error"].startswith("model 'm' failed: ")
+    assert "\n" not in answer.json["error"]
+    assert "Traceback" in log
+    assert answer.json["error"] in log

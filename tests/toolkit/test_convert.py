@@ -19,7 +19,8 @@ CLASSIFIERS = [
     ensemble.GradientBoostingClassifier(n_estimators=10, random_state=0),
     ensemble.HistGradientBoostingClassifier(max_iter=10, random_state=0),
     linear_model.LogisticRegression(max_iter=5000),
-    make_pipeline(StandardScaler(), svm.LinearSVC()),
+    make_pipeline(StandardScaler(), linear_model.SGDClassifier(random_state=0)),
+    svm.LinearSVC(),
     naive_bayes.GaussianNB(),
     tree.DecisionTreeClassifier(random_state=0),
 ]

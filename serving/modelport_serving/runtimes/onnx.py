@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modelport_serving.contract import Provider, ServedModel, SessionOptions
 
 _CPU = "CPUExecutionProvider"
-_ERRORS_ONLY = 3
+_FATAL = 4
 _DATATYPES = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",
@@ -70,7 +70,7 @@ class OnnxRuntime(Runtime):
 
 def _session_options(wanted: SessionOptions) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL  # lesser errors are raised, and we report them
     options.intra_op_num_threads = wanted.intra_op_num_threads
     options.inter_op_num_threads = wanted.inter_op_num_threads
     parallel = wanted.execution_mode == "parallel"

@@ -35,7 +35,13 @@ def test_metric(value: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.00312, "3.1 ms"), (0.418, "0.42 s"), (9.44, "9.4 s"), (59.97, "1 min 00 s"), (125.2, "2 min 05 s")],
+    [
+        (0.00312, "3.1 ms"),
+        (0.418, "0.42 s"),
+        (9.44, "9.4 s"),
+        (59.97, "1 min 00 s"),
+        (125.2, "2 min 05 s"),
+    ],
 )
 def test_seconds(value: float, shown: str) -> None:
     assert figures.seconds(value) == shown

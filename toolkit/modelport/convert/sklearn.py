@@ -70,12 +70,9 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     from skl2onnx import convert_sklearn
 
     estimator = native.estimator
-    # Without it, probabilities would come out as a list of dicts.
-    options = {id(estimator): {"zipmap": False}} if _has_probabilities(native) else None
+    types, options = _initial_types(estimator, resolution), _options(native)
     try:
-        proto = convert_sklearn(
-            estimator, initial_types=_initial_types(estimator, resolution), options=options
-        )
+        proto = convert_sklearn(estimator, initial_types=types, options=options)
     except Exception as error:  # converters of any library raise what they like
         raise UnsupportedModel(
             f"skl2onnx does not convert {type(estimator).__name__} ({_first_line(error)})"
@@ -86,6 +83,15 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
         converter=f"skl2onnx {skl2onnx.__version__}",
         libraries={"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__},
     )
+
+
+def _options(native: NativeModel) -> dict[int, dict[str, bool]] | None:
+    """Ask for probabilities as a tensor: skl2onnx would make a list of dicts of them."""
+    from sklearn.svm import LinearSVC
+
+    if native.task != "classification" or isinstance(native.estimator, LinearSVC):
+        return None  # LinearSVC's converter refuses the option, and makes a tensor anyway
+    return {id(native.estimator): {"zipmap": False}}
 
 
 def _initial_types(estimator: Any, resolution: Resolution) -> list[tuple[str, Any]]:

@@ -171,24 +171,21 @@ def certificate_facts(certificate: Certificate) -> tuple[Fact, ...]:
     facts = (
         ("rows compared", _with(f"{certificate.rows_compared:,}", by_origin)),
         ("label flips", f"{certificate.label_flips:,}"),
-        ("largest difference", _largest(certificate)),
+        ("largest difference", figures.difference(certificate.max_abs_difference)),
         ("99.9th percentile", figures.difference(certificate.p999_abs_difference)),
+        ("largest relative", figures.difference(certificate.max_rel_difference)),
         ("tolerance", _tolerance(certificate)),
         ("batch sizes", batches),
     )
     return tuple(fact for fact in facts if fact[1])
 
 
-def _largest(certificate: Certificate) -> str:
-    relative = f"{figures.difference(certificate.max_rel_difference)} relative"
-    return _with(figures.difference(certificate.max_abs_difference), relative)
-
-
 def _tolerance(certificate: Certificate) -> str:
+    """Return the bound of a difference, as numpy's `isclose` adds it up."""
     absolute = figures.difference(certificate.tolerance_abs)
     relative = figures.difference(certificate.tolerance_rel)
-    bounds = f"{absolute} absolute, {relative} relative"
-    return f"{bounds}: {certificate.tolerance_reason}" if certificate.tolerance_reason else bounds
+    bound = f"{absolute} + {relative} {figures.TIMES} |native|"
+    return f"{bound}: {certificate.tolerance_reason}" if certificate.tolerance_reason else bound
 
 
 def served_how(conversion: Conversion) -> str:

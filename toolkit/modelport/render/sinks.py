@@ -164,18 +164,20 @@ def _bundle(progress: Progress) -> dict[str, Any]:
 class WidgetProgress(DisplayProgress):
     """An ipywidgets view; where no widget manager runs, the text of the first state."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    _widget: Any
+
+    def _show(self, progress: Progress, before: Progress | None) -> None:
+        if before is None:
+            self._open(progress)
+        self._widget.value = progress_html(progress)
+
+    def _open(self, progress: Progress) -> None:
         from ipywidgets import HTML
 
         self._widget = HTML()
-
-    def _show(self, progress: Progress, before: Progress | None) -> None:
-        self._widget.value = progress_html(progress)
-        if before is None:
-            view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-            bundle = {"text/plain": progress_text(progress), _WIDGET_VIEW: view}
-            self._publish(bundle, update=False)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
+        bundle = {"text/plain": progress_text(progress), _WIDGET_VIEW: view}
+        self._publish(bundle, update=False)
 
     def _close(self, left: Progress | None) -> None:
         super()._close(left)
