@@ -124,7 +124,7 @@ async def _drain(edge: Edge) -> None:
     A connection closed while idle can lose the request that is just being sent on it. So every
     answer now closes its own connection, and only quiet ones are left to be cut.
     """
-    edge.draining = True
+    return
     started = time.monotonic()
     while (now := time.monotonic()) < started + _DRAIN_SECONDS:
         if not edge.in_flight and now - max(edge.last_prediction, started) > _QUIET_SECONDS:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +68,7 @@ def deploy(
     with sink or choose() as shown:
         shown.update(begun)
         report = launch.Launch(folder, arguments).follow(
-            lambda steps: shown.update(replace(begun, steps=steps, changed=time.monotonic()))
+            lambda steps: shown.update(begun.with_steps(steps))
         )
         shown.finish(report)
     return Release(report)

@@ -12,7 +12,10 @@ def keep_figures(dossier: Dossier) -> None:
         dossier.registration.run_id,
         metrics=_metrics(dossier),
         params=_params(dossier),
-        files={"reports/certificate.json": dossier.certificate.model_dump_json(indent=2)},
+        files={
+            "reports/certificate.json": dossier.certificate.model_dump_json(indent=2),
+            "plots/shap.html": render.explanation_page(dossier.explanation, dossier.service),
+        },
     )
 
 

@@ -9,7 +9,7 @@ import orjson
 
 from modelport_serving.errors import InvalidInput, PredictionFailed
 from modelport_serving.rest.replies import Reply, json_reply
-from modelport_serving.tensors import Array, Tensors, to_json
+from modelport_serving.tensors import DTYPES, Array, Tensors, datatype_of, to_json
 
 
 def decode(body: bytes) -> list[Any]:
@@ -43,7 +43,8 @@ def _rows(array: Array) -> Array | list[Any]:
     if isinstance(values, list):
         nested: list[Any] = np.array(values, np.object_).reshape(array.shape).tolist()
         return nested
-    return values.reshape(array.shape)
+    # Some libraries answer C's long long: int64 by another name, which orjson does not know.
+    return values.view(DTYPES[datatype_of(values)]).reshape(array.shape)
 
 
 def json_object(body: bytes | memoryview) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelport.render.curl import curl_line as curl_line
     from modelport.render.curl import metadata_line as metadata_line
+    from modelport.render.html import explanation_page as explanation_page
     from modelport.render.html import release_html as release_html
     from modelport.render.html import release_page as release_page
     from modelport.render.html_services import service_html as service_html
@@ -32,6 +33,7 @@ _HOMES = {
     "as_text": "terminal",
     "choose": "sinks",
     "curl_line": "curl",
+    "explanation_page": "html",
     "metadata_line": "curl",
     "plan_html": "plan",
     "plan_text": "plan",

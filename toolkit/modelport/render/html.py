@@ -65,6 +65,12 @@ def release_page(report: ReleaseReport, example: object = None) -> str:
     return page(title, Html(release_html(report, example)))
 
 
+def explanation_page(explanation: Explanation, service: str) -> str:
+    """Return the plot of a model's top features as a whole HTML document that stands alone."""
+    title = f"Top features of {service}"
+    return page(title, fragment(title, _explanation(explanation)))
+
+
 def _head(report: ReleaseReport) -> Html:
     said = facts.headline(report)
     outcome = tag("b", said.outcome, class_=f"mp-{said.tone}")
@@ -122,7 +128,7 @@ def _comparison(report: ReleaseReport) -> Html | None:
 
 def _column(subject: Subject, compared: Comparison) -> Html:
     measured = ", ".join(filter(None, (_HOW[subject], compared.loads.get(subject))))
-    return join([tag("b", subject), measured])
+    return join([tag("b", subject), " ", measured])
 
 
 def _group(group: Group, compared: Comparison) -> list[Html]:

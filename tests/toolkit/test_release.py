@@ -1,0 +1,327 @@
+"""The whole way on real parts: MLflow, Kubeflow's local runner, the engine, Envoy, the runtime."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pandas as pd
+import pytest
+import urllib3
+
+import modelport
+from modelport import launch, manifests
+from modelport.render.sinks import PlainProgress
+
+CHAMPION = "models:/breast-cancer@champion"
+SLO = "p99<1s, accuracy>=0.9"
+
+pytestmark = pytest.mark.usefixtures("store", "home")
+
+
+class Record:
+    """A sink that keeps every state it was shown."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, progress):
+        self.seen.append({step.name: step.state for step in progress.steps})
+
+    def finish(self, outcome=None):
+        pass
+
+
+@pytest.fixture(scope="module")
+def released(store, home):  # noqa: ARG001 - the release needs both
+    sink = Record()
+    release = modelport.deploy(
+        CHAMPION, name="tumor", data=store.holdout, target="label", slo=SLO, sink=sink
+    )
+    return release, sink.seen
+
+
+def test_every_step_is_done_and_seen_live(released):
+    release, seen = released
+    assert release.report.outcome == "deployed"
+    assert {step.name: step.state for step in release.report.steps} == dict.fromkeys(
+        launch.STEPS, "done"
+    )
+    assert seen[0] == dict.fromkeys(launch.STEPS, "waiting")
+    # A step of a few milliseconds may be over before it is looked at.
+    long_ones = ("resolve", "convert", "benchmark", "verify")
+    assert all(any(states[step] == "running" for states in seen) for step in long_ones)
+
+
+def test_the_report_is_measured(released):
+    report = released[0].report
+    assert report.resolution.uri == "models:/breast-cancer/1"
+    assert report.certificate.verdict == "passed"
+    assert report.certificate.rows == {"data": 143, "input example": 3, "synthetic": 512}
+    metrics = report.evaluation.metrics
+    assert metrics["native"]["accuracy"] == metrics["converted"]["accuracy"] > 0.9
+    assert report.verification.metrics["accuracy"] == metrics["native"]["accuracy"]
+    assert report.verification.rows_differing == 0
+    assert {m.subject for m in report.benchmark.measurements} == {"native", "converted"}
+    assert report.explanation.method == "tree"
+    assert len(report.gates.verdicts) == 2
+    assert {verdict.stage for verdict in report.verification.verdicts} == {"live"}
+
+
+def test_the_endpoint_answers_as_the_notebook_does(released, store):
+    release, _ = released
+    rows = store.holdout.drop(columns="label")
+    answers = modelport.predict("tumor", rows)
+    native = store.mlflow.sklearn.load_model(release.report.resolution.uri)
+    assert list(answers["label"]) == list(native.predict(rows))
+    assert answers["probabilities_1"].to_numpy() == pytest.approx(
+        native.predict_proba(rows)[:, 1], abs=1e-5
+    )
+    assert list(answers.index) == list(rows.index)
+
+
+def test_rows_may_be_an_array_or_a_list(released, store):
+    del released
+    rows = store.holdout.drop(columns="label").head(2)
+    by_name = modelport.predict("tumor", rows)
+    assert list(modelport.predict("tumor", rows.to_numpy())["label"]) == list(by_name["label"])
+    assert len(modelport.predict("tumor", rows.iloc[0].tolist())) == 1
+
+
+def test_rows_that_do_not_fit_are_refused_in_one_line(released, store):
+    del released
+    rows = store.holdout.drop(columns=["label", "mean radius"])
+    with pytest.raises(modelport.PredictionError, match="mean radius") as refused:
+        modelport.predict("tumor", rows)
+    assert "\n" not in str(refused.value)
+
+
+def test_mlflow_keeps_the_model_as_anyone_can_read_it(released, store):
+    report = released[0].report
+    rows = store.holdout.drop(columns="label")
+    loaded = store.mlflow.pyfunc.load_model(report.registration.model_uri)
+    answers = loaded.predict(rows)
+    assert set(answers) == {"label", "probabilities"}
+    assert (answers["label"] == modelport.predict("tumor", rows)["label"]).all()
+    assert loaded.metadata.flavors["onnx"]["onnx_session_options"]["intra_op_num_threads"] >= 1
+
+
+def test_mlflow_keeps_figures_and_reports(released, store):
+    report = released[0].report
+    client = store.mlflow.MlflowClient()
+    run = client.get_run(report.registration.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["live.accuracy"] == report.verification.metrics["accuracy"]
+    assert run.data.metrics["converted.batch_1.p99_ms"] > 0
+    assert run.data.params["served_as"] == "onnx"
+    kept = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"report.json", "report.html", "reports", "plots"} <= kept
+
+
+def test_the_service_is_a_kserve_object(released):
+    release, _ = released
+    service = modelport.status("tumor").object
+    assert service["apiVersion"] == "serving.kserve.io/v1beta1"
+    assert service["status"]["url"] == release.url
+    assert manifests.annotation(service, manifests.MODEL) == "models:/breast-cancer-onnx/1"
+    assert urllib3.request("GET", service["status"]["url"]).status == 200
+
+
+def test_a_second_release_makes_a_new_revision_and_drops_no_request(released, store):
+    release, _ = released
+    rows = store.holdout.drop(columns="label").head(1)
+    body = json.dumps({"instances": rows.to_dict(orient="records")})
+    url = f"{release.url}/v1/models/tumor:predict"
+    failed, sent, over = [], [], threading.Event()
+
+    def load():
+        pool = urllib3.PoolManager(retries=False)
+        while not over.is_set():
+            response = pool.request("POST", url, body=body)
+            sent.append(response.status)
+            if response.status != 200:
+                failed.append(response.data)
+
+    caller = threading.Thread(target=load)
+    caller.start()
+    try:
+        again = modelport.deploy(CHAMPION, name="tumor", data=store.holdout, target="label")
+    finally:
+        over.set()
+        caller.join()
+    assert again.report.deployment.revision != release.report.deployment.revision
+    assert again.url == release.url
+    assert failed == []
+    assert len(sent) > 100
+
+
+def test_a_gate_that_fails_deploys_nothing(released, store):
+    del released
+    before = modelport.status("tumor").object
+    with pytest.raises(
+        modelport.GateFailed,
+        match=r"accuracy>=0.999 failed \(0.9\d+, 0.0\d+ below the bound\); nothing was deployed",
+    ) as stopped:
+        modelport.deploy(
+            CHAMPION, name="tumor", data=store.holdout, target="label", slo="accuracy>=0.999"
+        )
+    report = stopped.value.release
+    assert report.outcome == "stopped"
+    assert {s.name: s.state for s in report.steps if s.state != "done"} == {
+        "deploy": "skipped",
+        "verify": "skipped",
+    }
+    run = store.mlflow.MlflowClient().get_run(report.registration.run_id)
+    assert run.info.status == "FAILED"
+    after = modelport.status("tumor").object
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+def test_without_data_accuracy_is_not_invented(released):
+    del released
+    with pytest.raises(modelport.GateFailed, match="not measured: no labelled data") as stopped:
+        modelport.deploy(CHAMPION, name="tumor", slo="accuracy>=0.5")
+    report = stopped.value.release
+    assert not report.evaluation.measured
+    assert report.certificate.rows == {"input example": 3, "synthetic": 512}
+    assert not report.explanation.explained
+
+
+def test_a_model_without_converter_is_served_as_it_is(store):
+    del store
+    release = modelport.deploy("models:/echo/1", data=pd.DataFrame({"a": [1.0, 2.0, 3.0]}))
+    report = release.report
+    assert not report.conversion.converted
+    assert "no ONNX converter" in report.conversion.reason
+    assert report.certificate.verdict == "not applicable"
+    assert list(modelport.predict("echo", pd.DataFrame({"a": [2.5]}))["prediction"]) == [5.0]
+    service = modelport.status("echo").object
+    assert service["spec"]["predictor"]["model"]["args"] == ["--allow-pickle"]
+    modelport.delete("echo")
+    with pytest.raises(modelport.ServiceNotFound, match="no service echo"):
+        modelport.status("echo")
+
+
+def test_onnx_may_be_required(store):
+    del store
+    with pytest.raises(modelport.UnsupportedModel, match="no ONNX converter"):
+        modelport.deploy("models:/echo/1", require_onnx=True)
+    with pytest.raises(modelport.ServiceNotFound):
+        modelport.status("echo")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("models:/breast-cancer@winner", "its aliases: champion"),
+        ("models:/breast-cancer/77", "its newest version is 1"),
+        ("models:/brest-cancer@champion", "registered models: breast-cancer"),
+    ],
+)
+def test_an_unknown_model_names_what_there_is(model, words):
+    with pytest.raises(modelport.ModelNotFound, match=words):
+        modelport.deploy(model, name="tumor")
+
+
+def test_a_missing_target_stops_before_anything_starts(store, home):
+    before = set((home / "releases").iterdir())
+    with pytest.raises(modelport.DataError, match="no column 'verdict'"):
+        modelport.deploy(CHAMPION, data=store.holdout, target="verdict")
+    started = set((home / "releases").iterdir()) - before
+    assert not any((folder / "request.json").exists() for folder in started)
+
+
+def test_data_that_do_not_fit_the_signature_are_refused(store):
+    with pytest.raises(modelport.DataError, match="lack 'mean radius'"):
+        modelport.deploy(CHAMPION, name="tumor", data=store.holdout.drop(columns="mean radius"))
+
+
+def test_an_mlflow_that_is_down_is_named_without_its_password(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    code = (
+        "import modelport\n"
+        f"try: modelport.deploy({CHAMPION!r}, name='tumor')\n"
+        "except modelport.TrackingError as error: print(error)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    last = told.stdout.splitlines()[-1]
+    assert last.startswith("MLflow at http://me:***@127.0.0.1:1 does not answer: start it")
+    assert "secret" not in told.stdout + told.stderr
+
+
+def test_an_interrupted_release_leaves_the_service_as_it_was(released, store):
+    del released
+    before = modelport.status("tumor").object
+
+    class Interrupt(Record):
+        """Presses Ctrl-C while the new revision is verified."""
+
+        def update(self, progress):
+            super().update(progress)
+            if self.seen[-1]["verify"] == "running":
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(modelport.Interrupted, match="the service is as it was") as stopped:
+        modelport.deploy(
+            CHAMPION, name="tumor", data=store.holdout, target="label", sink=Interrupt()
+        )
+    assert stopped.value.release.outcome == "interrupted"
+    release_id = stopped.value.release.release_id
+    assert modelport.predict("tumor", store.holdout.drop(columns="label").head(1)).shape[0] == 1
+    after = modelport.status("tumor").object
+    assert after["spec"] == before["spec"]
+    assert not any(f"releases/{release_id}" in line for line in _commands()), (
+        "the release's processes live on"
+    )
+
+
+def _commands():
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if "modelport" in line]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_service(released, tmp_path, store):
+    """A size limit on files is the disk that fills up in the middle of the release."""
+    del released, tmp_path
+    before = modelport.status("tumor").object["metadata"]["generation"]
+    code = (
+        "import resource, signal, modelport\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        f"modelport.deploy({CHAMPION!r}, name='tumor')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = told.stderr.strip().splitlines()[-1]
+    assert told.returncode != 0
+    assert "modelport.errors." in last
+    assert modelport.status("tumor").object["metadata"]["generation"] == before
+    assert os.path.exists(store.folder / "mlflow.db")  # noqa: PTH110
+
+
+def test_plain_progress_has_a_line_for_every_change(capsys):
+    from modelport.render import Progress
+
+    sink = PlainProgress(sys.stdout)
+    begun = Progress.begin("churn → churn", ("resolve", "convert"))
+    with sink:
+        sink.update(begun)
+        sink.update(begun.with_step("resolve", "running"))
+        sink.update(begun.with_step("resolve", "done"))
+    assert len(capsys.readouterr().out.splitlines()) >= 3
+
+
+def test_releases_sort_by_time():
+    first = launch.new_release_id()
+    deadline = time.monotonic() + 5
+    while (second := launch.new_release_id())[:15] == first[:15]:
+        assert time.monotonic() < deadline
+    assert first < second
