@@ -177,7 +177,7 @@ def gate(dossier: Input[Artifact], slo: str, report: Output[Artifact]) -> bool:
     """Judge the SLOs before anything is deployed."""
     from modelport.workbench import step
 
-    return step("gate", dossier=dossier.path, slo=slo, report=report.path)
+    return bool(step("gate", dossier=dossier.path, slo=slo, report=report.path))
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -114,7 +114,7 @@ class _Api:
         body = await _body(request)
         try:
             document = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidObject("the body is not JSON", "send the object as JSON") from None
         return JSONResponse(self._controller.apply(document, _key(request)))
 

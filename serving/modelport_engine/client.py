@@ -153,21 +153,22 @@ class EngineClient:
             namespace: Of the service.
             generation: The `metadata.generation` that `apply` gave; by default the latest.
             timeout: Seconds to wait.
-            on_progress: Called with one line at each change of the service.
+            on_progress: Called with one line whenever there is something new to say.
 
         Raises:
             RevisionFailed: when the revision failed; the message says why.
             WaitTimedOut: when it is neither ready nor failed in time.
             NotFound: when the service is not there, or is deleted meanwhile.
         """
-        deadline = time.monotonic() + timeout
+        deadline, said = time.monotonic() + timeout, ""
         while (left := deadline - time.monotonic()) > 0:
             for event in self.watch(name, namespace, left):
                 document: Document = event["object"]
                 if event["type"] == "DELETED":
                     raise NotFound(f"{namespace}/{name} was deleted", "apply it again")
-                if on_progress:
-                    on_progress(_progress(document))
+                if on_progress and said != (line := _progress(document)):
+                    said = line
+                    on_progress(said)
                 if _is_settled(document, generation):
                     return document
         raise WaitTimedOut(

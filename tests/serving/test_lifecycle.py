@@ -71,10 +71,17 @@ def test_refuses_a_port_that_is_taken(
     assert "--http_port" in errors
 
 
-def test_refuses_an_address_that_is_not_here(tumor: Trained, refusal: Callable[..., str]) -> None:
-    errors = refusal(*tumor.arguments("m"), "--host", "192.0.2.1")
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_refuses_an_address_that_is_not_here(
+    tumor: Trained, host: str, refusal: Callable[..., str]
+) -> None:
+    assert f"cannot listen on {host}" in refusal(*tumor.arguments("m"), "--host", host)
 
-    assert "cannot listen on 192.0.2.1" in errors
+
+@pytest.mark.parametrize("host", ["localhost", "::1"])
+def test_listens_where_it_is_told(price: Trained, host: str, serving: Serving) -> None:
+    with serving(*price.arguments("m"), "--host", host, host=host) as server:
+        assert server.get("/v2/health/live").status == 200
 
 
 def test_is_one_process_that_ends_with_0(tumor: Trained, serving: Serving) -> None:

@@ -66,7 +66,7 @@ def test_a_missing_column_is_named(frame):
 
 
 def test_text_in_a_numeric_column_is_refused(frame):
-    with pytest.raises(DataError, match="column 'a' holds .* where the signature says double"):
+    with pytest.raises(DataError, match=r"column 'a' holds .* where the signature says double"):
         data.fit(data.Rows(frame.assign(a=["p", "q", "r"])), COLUMNS)
 
 

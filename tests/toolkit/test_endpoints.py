@@ -15,7 +15,7 @@ def server():
     """An endpoint that answers every instance with its length, and refuses empty ones."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802 - the base class's name
+        def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             rows = body["instances"]
             bad = not all(rows)

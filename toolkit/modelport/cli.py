@@ -202,7 +202,8 @@ def run(arguments: Sequence[str], variables: Mapping[str, Any] | None = None) ->
             list(arguments), prog_name="modelport", standalone_mode=False, obj=variables or {}
         )
     except click.ClickException as error:
-        usage = error.ctx.command_path if getattr(error, "ctx", None) else "modelport"
+        where = getattr(error, "ctx", None)
+        usage = where.command_path if where else "modelport"
         raise UsageError(error.format_message().rstrip("."), f"see {usage} --help") from error
     except (click.Abort, KeyboardInterrupt) as error:
         raise Interrupted("stopped", "run it again when you like") from error

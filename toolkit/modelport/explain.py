@@ -100,7 +100,7 @@ def _shown_output(found: _Values) -> int:
     if outputs <= 2:
         return outputs - 1
     importance: list[float] = np.abs(found.values).sum(axis=(0, 1)).tolist()
-    return importance.index(max(importance))
+    return max(range(outputs), key=importance.__getitem__)
 
 
 def _numbers(model: NativeModel, rows: pd.DataFrame) -> np.ndarray[Any, Any]:

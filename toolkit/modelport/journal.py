@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +74,26 @@ class Journal:
         whole = chunk[: chunk.rfind(b"\n") + 1]
         self._offset += len(whole)
         return [Event(**json.loads(line)) for line in whole.splitlines()]
+
+
+_current = threading.local()
+
+
+@contextmanager
+def speaking_as(step: str) -> Iterator[None]:
+    """Let `say` speak for a step, in this thread, until the block ends."""
+    _current.step = step
+    try:
+        yield
+    finally:
+        _current.step = None
+
+
+def say(message: str) -> None:
+    """Tell the journal, from within a step, what is going on."""
+    events, step = Journal.of_this_process(), getattr(_current, "step", None)
+    if events is not None and step is not None:
+        events.append(Event(step, message=message))
 
 
 def failure(step: str, error: BaseException, traceback: str) -> Event:

@@ -22,6 +22,7 @@ from modelport.config import settings
 from modelport.convert import flavour, parity, session
 from modelport.endpoints import Endpoint, encode, instances
 from modelport.errors import CertificateFailed, DeploymentFailed, GateFailed, UnsupportedModel
+from modelport.journal import say
 from modelport.material import Material, converted
 from modelport.models import ModelRef
 from modelport.reports import (
@@ -42,7 +43,6 @@ from modelport.reports import (
     Subject,
     Verification,
 )
-from modelport.workbench import say
 
 if TYPE_CHECKING:
     import pandas as pd

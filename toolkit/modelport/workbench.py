@@ -35,8 +35,6 @@ from modelport.journal import Event, Journal
 VARIABLE = "MODELPORT_WORKBENCH"
 _BACKLOG = 16
 
-_current = threading.local()
-
 
 def step(name: str, **arguments: Any) -> Any:
     """Do a step of `modelport.release`: journalled, and by the workbench if there is one.
@@ -56,13 +54,6 @@ def step(name: str, **arguments: Any) -> Any:
         raise
     events.append(Event(name, "done"))
     return result
-
-
-def say(message: str) -> None:
-    """Tell the journal, from within a step, what is going on."""
-    events, name = Journal.of_this_process(), getattr(_current, "step", None)
-    if events is not None and name is not None:
-        events.append(Event(name, message=message))
 
 
 @contextmanager
@@ -89,9 +80,9 @@ def started() -> Iterator[dict[str, str]]:
 def _call(name: str, arguments: dict[str, Any]) -> Any:
     from modelport import release
 
-    _current.step = name
     try:
-        return release.STEPS[name](**arguments)
+        with journal.speaking_as(name):
+            return release.STEPS[name](**arguments)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
@@ -99,8 +90,6 @@ def _call(name: str, arguments: dict[str, Any]) -> Any:
                 "free space and run again",
             ) from error
         raise
-    finally:
-        _current.step = None
 
 
 def _ask(address: str, name: str, arguments: dict[str, Any]) -> Any:

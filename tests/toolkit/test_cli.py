@@ -1,0 +1,100 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from modelport import cli
+from modelport.errors import UsageError
+
+
+def modelport(*arguments, check=True):
+    return subprocess.run(
+        [sys.executable, "-m", "modelport", *arguments],
+        capture_output=True,
+        text=True,
+        check=check,
+    )
+
+
+def test_every_command_and_option_is_documented():
+    import click
+    import typer
+
+    group = typer.main.get_command(cli.app)
+    assert isinstance(group, click.Group)
+    assert set(group.commands) == {"deploy", "predict", "status", "delete", "up", "down"}
+    for command in group.commands.values():
+        assert command.help
+        assert all(getattr(p, "help", "") for p in command.params), command.name
+
+
+def test_help_names_the_commands():
+    told = modelport("--help").stdout
+    assert "deploy" in told
+    assert "--slo" in modelport("deploy", "--help").stdout
+
+
+@pytest.mark.usefixtures("store", "home")
+def test_a_dry_run_prints_yaml_and_changes_nothing(home):
+    before = sorted(home.rglob("*"))
+    told = modelport("deploy", "models:/breast-cancer@champion", "--name", "dry", "--dry-run").stdout
+    manifest = yaml.safe_load(told)
+    assert manifest["kind"] == "InferenceService"
+    assert manifest["metadata"]["name"] == "dry"
+    steps = [line.split()[1] for line in told.splitlines() if line.startswith("#   ")]
+    assert steps == list(__import__("modelport.launch", fromlist=["STEPS"]).STEPS)
+    assert sorted(home.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["deploy"], "modelport: Missing argument 'MODEL': see modelport deploy --help"),
+        (["deploy", "models:/x"], "modelport: 'models:/x' names no model version"),
+        (["deploy", "models:/x/1", "--slo", "p99<3"], "modelport: SLO 'p99<3' has the wrong unit"),
+        (["deploy", "models:/x/1", "--data", "gone.csv"], "modelport: there is no file"),
+        (["deploy", "models:/x/1", "--data", "rows"], "modelport: there is neither a variable"),
+        (["deploy", "models:/x/1", "--target", "y"], "modelport: a target column was named without"),
+        (["deploy", "models:/x/1", "--name", "X"], "modelport: 'X' is no valid service name"),
+        (["fly"], "modelport: No such command 'fly'"),
+        (["status", "--jsn"], "modelport: No such option"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(words, told, home):
+    del home
+    failed = modelport(*words, check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith(told)
+    assert len(failed.stderr.splitlines()) == 1
+
+
+def test_status_is_a_list_of_kserve_objects(home):
+    del home
+    listed = json.loads(modelport("status", "--json").stdout)
+    assert (listed["apiVersion"], listed["kind"]) == ("v1", "List")
+    assert all(item["kind"] == "InferenceService" for item in listed["items"])
+
+
+def test_an_unknown_service_is_one_line(home):
+    del home
+    failed = modelport("status", "nobody", check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("modelport: there is no service nobody in namespace default")
+
+
+def test_rows_may_be_json_text_or_a_variable():
+    import click
+
+    context = click.Context(click.Command("predict"), obj={"rows": [[1.0]]})
+    assert cli._rows(context, "[[1, 2]]") == [[1, 2]]
+    assert cli._rows(context, "rows") == [[1.0]]
+    with pytest.raises(UsageError, match="no valid JSON"):
+        cli._rows(context, "[1,")
+
+
+@pytest.mark.usefixtures("store", "home")
+def test_completion_knows_mlflows_models():
+    assert "models:/breast-cancer@champion" in cli.complete_models("models:/breast")
+    assert cli.complete_models("models:/zebra") == []

@@ -1,0 +1,85 @@
+"""The magics in a real kernel."""
+
+import re
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+pytestmark = pytest.mark.usefixtures("store", "home")
+
+
+def run(*sources, check=True):
+    """Run cells in a kernel of their own; return their outputs."""
+    cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext modelport", *sources)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=not check)
+    client.execute()
+    return [cell.outputs for cell in notebook.cells[1:]]
+
+
+def text(outputs):
+    found = ""
+    for output in outputs:
+        found += output.get("text", "") + output.get("data", {}).get("text/plain", "")
+    return found
+
+
+def test_the_whole_job_in_a_notebook(store):
+    read = f"import pandas as pd; holdout = pd.read_parquet({str(store.folder / 'holdout.parquet')!r})"
+    deployed, predicted, status, detail, deleted = run(
+        read + "; rows = holdout.drop(columns='label').head(3)",
+        "%kserve_deploy models:/breast-cancer@champion --name cell --data holdout "
+        '--target label --slo "p99<1s, accuracy>=0.9"',
+        "%kserve_predict cell rows",
+        "%kserve_status",
+        "%kserve_status cell",
+        "%kserve_delete cell",
+    )[1:]
+    report = next(o for o in deployed if o.output_type == "execute_result")
+    assert "Deployed" in report.data["text/plain"]
+    assert "worst perimeter" in report.data["text/html"]
+    assert "curl -s http://127.0.0.1" in report.data["text/html"]
+    table = predicted[0].data["text/plain"]
+    assert all(column in table for column in ("label", "probabilities_0", "probabilities_1"))
+    assert "cell" in status[0].data["text/html"]
+    assert "PredictorReady" in detail[0].data["text/html"]
+    assert "service cell deleted" in text(deleted)
+
+
+def test_an_error_is_one_line_and_stops_the_notebook():
+    with pytest.raises(CellExecutionError):
+        run("%kserve_deploy models:/breast-cancer@winner --name cell")
+    (outputs,) = run("%kserve_deploy models:/breast-cancer@winner --name cell", check=False)
+    (error,) = [output for output in outputs if output.output_type == "error"]
+    assert error.traceback == [f"modelport: {error.evalue}"]
+    assert "its aliases: champion" in error.evalue
+
+
+def test_a_traceback_is_shown_when_asked_for():
+    (outputs,) = run("%kserve_deploy models:/breast-cancer@winner --traceback", check=False)
+    (error,) = [output for output in outputs if output.output_type == "error"]
+    assert len(error.traceback) > 5
+    assert "Traceback" in error.traceback[0]
+
+
+def test_help_is_the_commands():
+    (helped, questioned) = run("%kserve_deploy --help", "%kserve_deploy?")
+    assert "--slo" in text(helped)
+    shown = questioned[0] if questioned else None
+    assert shown is None or "--slo" in str(shown)
+
+
+def test_words_and_services_are_completed():
+    code = (
+        "from IPython import get_ipython\n"
+        "ip = get_ipython()\n"
+        "print(ip.Completer.complete(line_buffer='%kserve_deploy --na', cursor_pos=19)[1])\n"
+        "line = '%kserve_deploy models:/breast-cancer@'\n"
+        "print(ip.Completer.complete(line_buffer=line, cursor_pos=len(line))[1])\n"
+    )
+    (outputs,) = run(code)
+    told = text(outputs)
+    assert "--name" in told
+    assert re.search(r"breast-cancer@champion|champion", told)
