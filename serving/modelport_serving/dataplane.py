@@ -39,7 +39,7 @@ class Model:
         self.mapping: InputMapping
         self._folder = folder
         self._allow_pickle = allow_pickle
-        self._last_seconds = math.inf
+        self._seconds = math.inf
 
     def load(self) -> None:
         """Read the folder and load the model; `ModelLoadFailed` says why it cannot be served."""
@@ -58,8 +58,8 @@ class Model:
 
     @property
     def is_quick(self) -> bool:
-        """Whether the last prediction was too short to be worth a thread."""
-        return self._last_seconds < _INLINE_SECONDS
+        """Whether predictions are too short to be worth a thread."""
+        return self._seconds < _INLINE_SECONDS
 
     def check_outputs(self, names: Sequence[str]) -> None:
         """Check a request's outputs against what the model says it answers."""
@@ -80,7 +80,8 @@ class Model:
                 f"model {self.name!r} failed: {type(error).__name__}: {error}"
             ) from error
         finally:
-            self._last_seconds = time.perf_counter() - started
+            # One slow answer may be a busy machine's doing: it only doubles the estimate.
+            self._seconds = min(time.perf_counter() - started, 2 * self._seconds)
 
 
 class DataPlane:

@@ -42,6 +42,7 @@ _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}  # what JSON may hold
 _SAFE_KINDS = {"b": "b", "i": "iub", "u": "iub", "f": "fiub"}  # what a model's input takes
 _KIND_NAMES = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
 _LENGTH = struct.Struct("<I")
+_MOST_DIMENSIONS = 64  # of a numpy array
 
 
 @dataclass(frozen=True)
@@ -209,22 +210,32 @@ def check_shape(name: str, array: Array, expected: Sequence[int]) -> None:
 
 def _shaped(name: str, array: Array, shape: object) -> Array:
     """Give flat data the shape of the request; nested data must have it already."""
-    if type(shape) is not list or not all(type(size) is int and size >= 0 for size in shape):
-        raise InvalidInput(
+    try:
+        shaped = array.reshape(shape) if array.ndim == 1 else array  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise _shape_error(name, array, shape) from None
+    if list(shaped.shape) != shape:
+        raise _shape_error(name, array, shape)
+    return shaped
+
+
+def _shape_error(name: str, array: Array, shape: object) -> InvalidInput:
+    if (
+        not isinstance(shape, list)
+        or len(shape) > _MOST_DIMENSIONS
+        or not all(type(size) is int and size >= 0 for size in shape)
+    ):
+        return InvalidInput(
             f"input {name!r}: shape must be a list of whole numbers, {shape!r} given"
         )
-    if array.ndim > 1 and list(array.shape) != shape:
-        raise InvalidInput(
+    if array.ndim > 1:
+        return InvalidInput(
             f"input {name!r}: expected data of shape {shape}, {list(array.shape)} given"
         )
-    if array.size != math.prod(shape):
-        raise InvalidInput(
-            f"input {name!r}: shape {shape} needs {math.prod(shape)} elements, {array.size} given"
-        )
-    try:
-        return array.reshape(shape)
-    except ValueError as error:
-        raise InvalidInput(f"input {name!r}: shape {shape} is not possible") from error
+    needed = math.prod(shape)
+    return InvalidInput(
+        f"input {name!r}: shape {shape} needs {needed} elements, {array.size} given"
+    )
 
 
 def _fitted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:

@@ -1,11 +1,13 @@
 import json
+import os
 import subprocess
 import sys
 
+import click
 import pytest
 import yaml
 
-from modelport import cli
+from modelport import cli, launch
 from modelport.errors import UsageError
 
 
@@ -19,15 +21,29 @@ def modelport(*arguments, check=True):
 
 
 def test_every_command_and_option_is_documented():
-    import click
-    import typer
-
-    group = typer.main.get_command(cli.app)
-    assert isinstance(group, click.Group)
-    assert set(group.commands) == {"deploy", "predict", "status", "delete", "up", "down"}
-    for command in group.commands.values():
+    commands = cli.program.commands
+    assert set(commands) == {"deploy", "predict", "status", "delete", "up", "down", "completion"}
+    for command in commands.values():
         assert command.help
-        assert all(getattr(p, "help", "") for p in command.params), command.name
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        assert all(option.help for option in options), command.name
+        arguments = [p.name for p in command.params if isinstance(p, click.Argument)]
+        assert all(name.upper() in command.help for name in arguments), command.name
+
+
+def test_every_shell_gets_its_completion():
+    for shell in ("bash", "zsh", "fish"):
+        assert "_MODELPORT_COMPLETE" in modelport("completion", shell).stdout
+    environment = {
+        **os.environ,
+        "_MODELPORT_COMPLETE": "bash_complete",
+        "COMP_WORDS": "modelport deploy --req",
+        "COMP_CWORD": "2",
+    }
+    completed = subprocess.run(
+        [sys.executable, "-m", "modelport"], env=environment, capture_output=True, text=True
+    )
+    assert "--require-onnx" in completed.stdout
 
 
 def test_help_names_the_commands():
@@ -39,12 +55,14 @@ def test_help_names_the_commands():
 @pytest.mark.usefixtures("store", "home")
 def test_a_dry_run_prints_yaml_and_changes_nothing(home):
     before = sorted(home.rglob("*"))
-    told = modelport("deploy", "models:/breast-cancer@champion", "--name", "dry", "--dry-run").stdout
+    told = modelport(
+        "deploy", "models:/breast-cancer@champion", "--name", "dry", "--dry-run"
+    ).stdout
     manifest = yaml.safe_load(told)
     assert manifest["kind"] == "InferenceService"
     assert manifest["metadata"]["name"] == "dry"
     steps = [line.split()[1] for line in told.splitlines() if line.startswith("#   ")]
-    assert steps == list(__import__("modelport.launch", fromlist=["STEPS"]).STEPS)
+    assert steps == list(launch.STEPS)
     assert sorted(home.rglob("*")) == before
 
 
@@ -56,7 +74,10 @@ def test_a_dry_run_prints_yaml_and_changes_nothing(home):
         (["deploy", "models:/x/1", "--slo", "p99<3"], "modelport: SLO 'p99<3' has the wrong unit"),
         (["deploy", "models:/x/1", "--data", "gone.csv"], "modelport: there is no file"),
         (["deploy", "models:/x/1", "--data", "rows"], "modelport: there is neither a variable"),
-        (["deploy", "models:/x/1", "--target", "y"], "modelport: a target column was named without"),
+        (
+            ["deploy", "models:/x/1", "--target", "y"],
+            "modelport: a target column was named without",
+        ),
         (["deploy", "models:/x/1", "--name", "X"], "modelport: 'X' is no valid service name"),
         (["fly"], "modelport: No such command 'fly'"),
         (["status", "--jsn"], "modelport: No such option"),
@@ -85,13 +106,10 @@ def test_an_unknown_service_is_one_line(home):
 
 
 def test_rows_may_be_json_text_or_a_variable():
-    import click
-
-    context = click.Context(click.Command("predict"), obj={"rows": [[1.0]]})
-    assert cli._rows(context, "[[1, 2]]") == [[1, 2]]
-    assert cli._rows(context, "rows") == [[1.0]]
+    assert cli._rows({}, "[[1, 2]]") == [[1, 2]]
+    assert cli._rows({"rows": [[1.0]]}, "rows") == [[1.0]]
     with pytest.raises(UsageError, match="no valid JSON"):
-        cli._rows(context, "[1,")
+        cli._rows({}, "[1,")
 
 
 @pytest.mark.usefixtures("store", "home")

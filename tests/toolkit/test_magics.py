@@ -27,7 +27,9 @@ def text(outputs):
 
 
 def test_the_whole_job_in_a_notebook(store):
-    read = f"import pandas as pd; holdout = pd.read_parquet({str(store.folder / 'holdout.parquet')!r})"
+    read = (
+        f"import pandas as pd; holdout = pd.read_parquet({str(store.folder / 'holdout.parquet')!r})"
+    )
     deployed, predicted, status, detail, deleted = run(
         read + "; rows = holdout.drop(columns='label').head(3)",
         "%kserve_deploy models:/breast-cancer@champion --name cell --data holdout "

@@ -146,6 +146,20 @@ def test_a_tie_explains_a_flipped_label():
     assert list(seen.failed) == [False, True]
 
 
+def test_a_certificate_does_not_hide_flips_at_ties():
+    rows = pd.DataFrame({"a": [0.0]})
+    native = SimpleNamespace(
+        answer=lambda r: {
+            "label": np.zeros(len(r), int),
+            "probabilities": np.full((len(r), 2), 0.5),
+        }
+    )
+    other = altered(native, lambda answers: {**answers, "label": answers["label"] + 1})
+    certificate = parity.certify(native, other, [parity.Probe("data", rows)])
+    assert (certificate.verdict, certificate.label_flips) == ("passed", 1)
+    assert "1 got another label" in certificate.reason
+
+
 def test_nan_agrees_with_nan_alone():
     seen = parity.compare(
         {"prediction": np.array([np.nan, np.nan, 1.0])},

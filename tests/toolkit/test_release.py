@@ -14,7 +14,9 @@ import urllib3
 
 import modelport
 from modelport import launch, manifests
+from modelport.render import Progress
 from modelport.render.sinks import PlainProgress
+from modelport.reports import StepRecord
 
 CHAMPION = "models:/breast-cancer@champion"
 SLO = "p99<1s, accuracy>=0.9"
@@ -258,6 +260,15 @@ def test_an_mlflow_that_is_down_is_named_without_its_password(monkeypatch):
     assert "secret" not in told.stdout + told.stderr
 
 
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C interrupt: a shell that runs the tests in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_release_leaves_the_service_as_it_was(released, store):
     del released
     before = modelport.status("tumor").object
@@ -308,15 +319,18 @@ def test_a_full_disk_is_one_line_and_leaves_the_service(released, tmp_path, stor
 
 
 def test_plain_progress_has_a_line_for_every_change(capsys):
-    from modelport.render import Progress
-
     sink = PlainProgress(sys.stdout)
     begun = Progress.begin("churn → churn", ("resolve", "convert"))
     with sink:
         sink.update(begun)
-        sink.update(begun.with_step("resolve", "running"))
-        sink.update(begun.with_step("resolve", "done"))
-    assert len(capsys.readouterr().out.splitlines()) >= 3
+        for state in ("running", "done"):
+            first = StepRecord(name="resolve", state=state, seconds=1.0)
+            sink.update(begun.with_steps((first, *begun.steps[1:])))
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "churn → churn",
+        "resolve: running",
+        "resolve: done",
+    ]
 
 
 def test_releases_sort_by_time():

@@ -6,14 +6,15 @@ The magics run these same commands, with the notebook's variables at hand.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import typer
+from click.shell_completion import get_completion_class
 
 from modelport import api
 from modelport.errors import Interrupted, ModelportError, UsageError
@@ -21,13 +22,10 @@ from modelport.errors import Interrupted, ModelportError, UsageError
 if TYPE_CHECKING:
     from modelport.render import Sink
 
-app = typer.Typer(
-    name="modelport",
-    help="From the notebook to production: MLflow model to certified ONNX to KServe service.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+_PROGRAM = "modelport"
+_COMPLETE = "_MODELPORT_COMPLETE"
+
+Variables = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,142 +49,150 @@ def complete_services(incomplete: str) -> list[str]:
     )
 
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/PATH or a model folder.",
-        autocompletion=complete_models,
-        metavar="MODEL",
-    ),
-]
-Service = Annotated[
-    str, typer.Argument(help="Name of the service.", autocompletion=complete_services)
-]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the service.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Traceback = Annotated[
-    bool, typer.Option("--traceback", help="On an error, show where it came from.")
-]
+def _models(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return complete_models(incomplete)
 
 
-@app.command()
+def _services(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return complete_services(incomplete)
+
+
+_service = click.argument("service", shell_complete=_services)
+_namespace = click.option(
+    "--namespace",
+    "-n",
+    default=api.DEFAULT_NAMESPACE,
+    show_default=True,
+    help="Namespace of the service.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_traceback = click.option(
+    "--traceback",
+    is_flag=True,
+    expose_value=False,
+    help="On an error, show where it came from.",
+)
+
+
+@click.group(name=_PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=_PROGRAM)
+def program() -> None:
+    """From the notebook to production: MLflow model to certified ONNX to KServe service."""
+
+
+@program.command()
+@click.argument("model", shell_complete=_models)
+@click.option("--name", shell_complete=_services, help="Name of the service.  [the model's]")
+@click.option(
+    "--data",
+    help="Rows to judge the model on: a CSV or Parquet file or, in a notebook, the name of a "
+    "DataFrame.",
+)
+@click.option(
+    "--target",
+    help="Column of the data that holds the labels; without it accuracy is not measured.",
+)
+@click.option("--slo", help="What must hold, such as 'p99<50ms, accuracy>=0.9'.")
+@_namespace
+@click.option(
+    "--require-onnx",
+    is_flag=True,
+    help="Stop, rather than serve a model that has no converter as it is.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Print the InferenceService and the steps; change nothing."
+)
+@_json
+@_traceback
+@click.pass_obj
 def deploy(
-    ctx: typer.Context,
-    model: Model,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the service; by default the model's.", autocompletion=complete_services
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Rows to judge the model on: a CSV or Parquet file or, in a notebook, "
-            "the name of a DataFrame."
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of the data that holds the labels; without it accuracy is not measured."
-        ),
-    ] = None,
-    slo: Annotated[
-        str | None, typer.Option(help="What must hold, such as 'p99<50ms, accuracy>=0.9'.")
-    ] = None,
-    namespace: Namespace = api.DEFAULT_NAMESPACE,
-    require_onnx: Annotated[
-        bool, typer.Option(help="Stop, rather than serve a model that has no converter as it is.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option(help="Print the InferenceService and the steps; change nothing.")
-    ] = False,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
+    variables: Variables,
+    /,
+    model: str,
+    data: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> object:
-    """Convert, certify, score, time, explain and deploy a model from MLflow."""
-    del traceback
-    options: dict[str, Any] = {
-        "name": name,
-        "namespace": namespace,
-        "target": target,
-        "slo": slo,
-        "require_onnx": require_onnx,
-    }
+    """Convert, certify, score, time, explain and deploy a MODEL from MLflow.
+
+    MODEL is models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/PATH or a model folder.
+    """
     if dry_run:
         return _shown(api.plan(model, **options), as_json=as_json)
-    given = None if data is None else _variable(ctx, data, "a DataFrame or a file")
+    given = None if data is None else _variable(variables, data, "a DataFrame or a file")
     released = api.deploy(model, data=given, sink=_sink(as_json=as_json), **options)
     return _shown(released, as_json=as_json)
 
 
-@app.command()
-def predict(
-    ctx: typer.Context,
-    service: Service,
-    rows: Annotated[
-        str,
-        typer.Argument(
-            help="Rows: a CSV, Parquet or JSON file, JSON text or, in a notebook, the "
-            "name of a DataFrame, an array or a list."
-        ),
-    ],
-    namespace: Namespace = api.DEFAULT_NAMESPACE,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
-) -> object:
-    """Ask a live service for its answers."""
-    del traceback
-    answers = api.predict(service, _rows(ctx, rows), namespace=namespace)
+@program.command()
+@_service
+@click.argument("rows")
+@_namespace
+@_json
+@_traceback
+@click.pass_obj
+def predict(variables: Variables, service: str, rows: str, namespace: str, as_json: bool) -> object:
+    """Ask a live SERVICE for its answers.
+
+    ROWS are a CSV, Parquet or JSON file, JSON text or, in a notebook, the name of a DataFrame,
+    an array or a list.
+    """
+    answers = api.predict(service, _rows(variables, rows), namespace=namespace)
     return Json(answers.to_dict(orient="records")) if as_json else answers
 
 
-@app.command()
-def status(
-    service: Annotated[
-        str | None,
-        typer.Argument(help="Name of a service; without it all.", autocompletion=complete_services),
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Only services of this namespace.")
-    ] = None,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
-) -> object:
-    """Show the services, or one in detail."""
-    del traceback
+@program.command()
+@click.argument("service", required=False, shell_complete=_services)
+@click.option("--namespace", "-n", help="Only services of this namespace.")
+@_json
+@_traceback
+def status(service: str | None, namespace: str | None, as_json: bool) -> object:
+    """Show the services, or one SERVICE in detail."""
     if service is None:
         return _shown(api.services(namespace), as_json=as_json)
     found = api.status(service, namespace=namespace or api.DEFAULT_NAMESPACE)
     return _shown(found, as_json=as_json)
 
 
-@app.command()
-def delete(
-    service: Service, namespace: Namespace = api.DEFAULT_NAMESPACE, traceback: Traceback = False
-) -> object:
-    """Remove a service; its model stays in MLflow."""
-    del traceback
+@program.command()
+@_service
+@_namespace
+@_traceback
+def delete(service: str, namespace: str) -> object:
+    """Remove a SERVICE; its model stays in MLflow."""
     api.delete(service, namespace=namespace)
     return f"service {service} deleted"
 
 
-@app.command()
-def up(traceback: Traceback = False) -> object:
+@program.command()
+@_traceback
+def up() -> object:
     """Start the local engine, with every service that it knew."""
-    del traceback
     return f"the engine runs, its gateway at {api.up()}"
 
 
-@app.command()
-def down(traceback: Traceback = False) -> object:
+@program.command()
+@_traceback
+def down() -> object:
     """Stop the local engine and all its processes; `up` brings the services back."""
-    del traceback
     return "the engine is down" if api.down() else "the engine was not running"
 
 
-def run(arguments: Sequence[str], variables: Mapping[str, Any] | None = None) -> object:
+@program.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> object:
+    """Print what makes a SHELL complete our words.
+
+    For bash: eval "$(modelport completion bash)"
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise UsageError(f"{shell} is not supported", "use bash, zsh or fish")
+    return kind(program, {}, _PROGRAM, _COMPLETE).source()
+
+
+def run(arguments: Sequence[str], variables: Variables | None = None) -> object:
     """Run a command; return what is to be shown, or None where help was printed.
 
     Args:
@@ -196,14 +202,13 @@ def run(arguments: Sequence[str], variables: Mapping[str, Any] | None = None) ->
     Raises:
         ModelportError: One line for the user; a mistake in the words is a `UsageError`.
     """
-    command = typer.main.get_command(app)
     try:
-        result = command.main(
-            list(arguments), prog_name="modelport", standalone_mode=False, obj=variables or {}
+        result = program.main(
+            list(arguments), prog_name=_PROGRAM, standalone_mode=False, obj=variables or {}
         )
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
-        usage = where.command_path if where else "modelport"
+        usage = where.command_path if where else _PROGRAM
         raise UsageError(error.format_message().rstrip("."), f"see {usage} --help") from error
     except (click.Abort, KeyboardInterrupt) as error:
         raise Interrupted("stopped", "run it again when you like") from error
@@ -213,6 +218,8 @@ def run(arguments: Sequence[str], variables: Mapping[str, Any] | None = None) ->
 def main() -> None:
     """Run the program."""
     arguments = sys.argv[1:]
+    if _COMPLETE in os.environ:
+        program.main(prog_name=_PROGRAM, complete_var=_COMPLETE)
     try:
         _print(run(arguments))
     except ModelportError as error:
@@ -240,7 +247,7 @@ def _print(result: object) -> None:
     if isinstance(result, Json):
         print(json.dumps(result.value, indent=2))  # noqa: T201
     elif hasattr(result, "__rich__"):
-        render.show(result)
+        render.show(result.__rich__())
     elif result is not None:
         print(result)  # noqa: T201
 
@@ -255,19 +262,19 @@ def _sink(*, as_json: bool) -> Sink:
     return choose(sys.stderr if as_json else None)
 
 
-def _variable(ctx: typer.Context, text: str, kinds: str) -> Any:
+def _variable(variables: Variables, text: str, kinds: str) -> Any:
     """Return the notebook's variable of that name, else the text as a path."""
-    if text in ctx.obj:
-        return ctx.obj[text]
+    if text in variables:
+        return variables[text]
     if text.isidentifier() and not Path(text).exists():
         raise UsageError(f"there is neither a variable nor a file called {text!r}", f"name {kinds}")
     return text
 
 
-def _rows(ctx: typer.Context, text: str) -> Any:
+def _rows(variables: Variables, text: str) -> Any:
     if text.lstrip().startswith(("[", "{")):
         return _parsed(text, "the rows")
-    given = _variable(ctx, text, "a DataFrame, an array, a list or a file")
+    given = _variable(variables, text, "a DataFrame, an array, a list or a file")
     if not isinstance(given, str):
         return given
     if given.endswith(".json"):

@@ -96,11 +96,10 @@ def _explanation(found: _Values, names: list[str]) -> Explanation:
 
 def _shown_output(found: _Values) -> int:
     """Two classes mirror each other: show the second. Of more, show the most explained."""
-    outputs = found.values.shape[2]
+    outputs = int(found.values.shape[2])
     if outputs <= 2:
         return outputs - 1
-    importance: list[float] = np.abs(found.values).sum(axis=(0, 1)).tolist()
-    return max(range(outputs), key=importance.__getitem__)
+    return int(np.argmax(np.abs(found.values).sum(axis=(0, 1))))
 
 
 def _numbers(model: NativeModel, rows: pd.DataFrame) -> np.ndarray[Any, Any]:

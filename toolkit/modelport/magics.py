@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
-import typer
 from IPython.core.magic import Magics, line_magic, magics_class
 
 from modelport import cli
@@ -51,11 +50,9 @@ class ModelportMagics(Magics):  # type: ignore[misc]  # IPython ships no type in
 
 def load(shell: InteractiveShell) -> None:
     """Register the magics, with their help and their completion."""
-    commands = typer.main.get_command(cli.app)
-    assert isinstance(commands, click.Group)  # noqa: S101 - typer makes one of several commands
     for name in COMMANDS:
         magic = getattr(ModelportMagics, PREFIX + name)
-        magic.__doc__ = _help(commands.commands[name])
+        magic.__doc__ = _help(cli.program.commands[name])
         shell.set_hook("complete_command", _completer(name), str_key=f"%{PREFIX}{name}")
     shell.register_magics(ModelportMagics)
 
@@ -75,9 +72,7 @@ def _completer(name: str) -> Callable[[Any, Any], list[str]]:
 
 def completions(name: str, line: str, word: str) -> list[str]:
     """Complete a word of a magic's line: options, model references, services, variables."""
-    commands = typer.main.get_command(cli.app)
-    assert isinstance(commands, click.Group)  # noqa: S101 - typer makes one of several commands
-    command = commands.commands[name]
+    command = cli.program.commands[name]
     if word.startswith("-"):
         options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts]
         return [option for option in options if option.startswith(word)]

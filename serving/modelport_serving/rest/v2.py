@@ -88,69 +88,72 @@ def _request(document: dict[str, Any], blob: memoryview) -> InferRequest:
     tensors: Tensors = {}
     position = 0
     for item in inputs:
-        name, array, used = _input(item, blob[position:])
+        name = _named(item, "input")
         if name in tensors:
             raise InvalidInput(f"input {name!r} is given twice")
-        tensors[name] = array
-        position += used
+        if "parameters" in item:
+            tensors[name], used = _parametrised(name, item, blob[position:])
+            position += used
+        else:
+            tensors[name] = _json_tensor(name, item)
     if position != len(blob):
         raise InvalidInput(
             f"the inputs name {position} bytes of binary data, {len(blob)} follow the JSON"
         )
-    names, binary, default = _wanted(document)
-    return InferRequest(tensors, _id(document), names, binary, default)
+    request_id = document.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise InvalidInput("'id' must be a string")
+    if "outputs" not in document and "parameters" not in document:
+        return InferRequest(tensors, request_id)
+    return _with_outputs(InferRequest(tensors, request_id), document)
 
 
-def _input(item: Any, blob: memoryview) -> tuple[str, Array, int]:
-    """Decode one input; the bytes that it takes from the blob come with it."""
-    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-        raise InvalidInput("each input must be an object with a 'name'")
-    name = item["name"]
-    size = _parameters(item, f"input {name!r}").get("binary_data_size")
+def _named(item: Any, kind: str) -> str:
+    name = item.get("name") if isinstance(item, dict) else None
+    if not isinstance(name, str):
+        raise InvalidInput(f"each {kind} must be an object with a 'name'")
+    return name
+
+
+def _json_tensor(name: str, item: dict[str, Any]) -> Array:
+    return from_json(name, item.get("datatype"), item.get("shape"), item.get("data"))
+
+
+def _parametrised(name: str, item: dict[str, Any], blob: memoryview) -> tuple[Array, int]:
+    """Decode an input that may be binary; how many bytes it takes from the blob comes with it."""
+    size = _parameters(item).get("binary_data_size")
     if size is None:
-        return name, from_json(name, item.get("datatype"), item.get("shape"), item.get("data")), 0
+        return _json_tensor(name, item), 0
     if type(size) is not int or not 0 <= size <= len(blob):
         raise InvalidInput(
             f"input {name!r}: binary_data_size is {size!r}, but {len(blob)} bytes are left"
         )
-    array = from_binary(name, item.get("datatype"), item.get("shape"), blob[:size])
-    return name, array, size
+    return from_binary(name, item.get("datatype"), item.get("shape"), blob[:size]), size
 
 
-def _wanted(document: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str], bool]:
+def _with_outputs(request: InferRequest, document: dict[str, Any]) -> InferRequest:
     """Read which outputs are wanted, which of them as bytes, and what goes for all."""
-    default = _parameters(document, "the request").get("binary_data_output", False) is True
+    default = _parameters(document).get("binary_data_output") is True
     outputs = document.get("outputs") or []
     if not isinstance(outputs, list):
         raise InvalidInput("'outputs' must be a list")
-    names: list[str] = []
-    binary: set[str] = set()
+    wanted: dict[str, bool] = {}
     for item in outputs:
-        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-            raise InvalidInput("each output must be an object with a 'name'")
-        name = item["name"]
-        if name in names:
+        name = _named(item, "output")
+        if name in wanted:
             raise InvalidInput(f"output {name!r} is asked for twice")
-        names.append(name)
-        if _parameters(item, f"output {name!r}").get("binary_data", default) is True:
-            binary.add(name)
-    return tuple(names), frozenset(binary), default
+        wanted[name] = _parameters(item).get("binary_data", default) is True
+    binary = frozenset(name for name, is_binary in wanted.items() if is_binary)
+    return request._replace(outputs=tuple(wanted), binary=binary, binary_default=default)
 
 
-def _parameters(owner: dict[str, Any], where: str) -> dict[str, Any]:
+def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
     parameters = owner.get("parameters")
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise InvalidInput(f"{where}: 'parameters' must be an object")
+        raise InvalidInput("'parameters' must be an object wherever they are given")
     return parameters
-
-
-def _id(document: dict[str, Any]) -> str | None:
-    value = document.get("id")
-    if value is not None and not isinstance(value, str):
-        raise InvalidInput("'id' must be a string")
-    return value
 
 
 def _raw(body: memoryview, specs: Sequence[TensorSpec]) -> InferRequest:

@@ -175,17 +175,18 @@ def _certificate(
     comparisons = [comparison for *_, comparison in compared]
     absolute = np.concatenate([c.absolute for c in comparisons])
     failed = int(sum(c.failed.sum() for c in comparisons))
+    flips = int(sum(c.flipped.sum() for c in comparisons))
     rows: dict[str, int] = {}
     for probe, *_ in compared:
         rows[probe.origin] = rows.get(probe.origin, 0) + len(probe.rows)
     return Certificate(
         verdict="failed" if failed or not batches_agree else "passed",
-        reason=_reason(failed, len(absolute), batches_agree=batches_agree),
+        reason=_reason(failed, len(absolute), flips, batches_agree=batches_agree),
         rows=rows,
         max_abs_difference=float(absolute.max()),
         max_rel_difference=float(max(c.relative.max() for c in comparisons)),
         p999_abs_difference=float(np.quantile(absolute, 0.999, method="higher")),
-        label_flips=int(sum(c.flipped.sum() for c in comparisons)),
+        label_flips=flips,
         batch_sizes=_BATCH_SIZES,
         tolerance_abs=TOLERANCE_ABS,
         tolerance_rel=TOLERANCE_REL,
@@ -194,11 +195,16 @@ def _certificate(
     )
 
 
-def _reason(failed: int, rows: int, *, batches_agree: bool) -> str:
+def _reason(failed: int, rows: int, flips: int, *, batches_agree: bool) -> str:
     if failed:
         return f"{failed} of {rows} rows are answered differently"
     if not batches_agree:
         return "the converted model's answer depends on the batch"
+    if flips:
+        return (
+            f"all {rows} rows agree within the tolerance; {flips} got another label, "
+            "where the native model holds two equally likely"
+        )
     return f"all {rows} rows are answered the same"
 
 

@@ -60,8 +60,11 @@ def release_renderable(report: ReleaseReport, example: object = None) -> Rendera
 
 
 def show(renderable: RenderableType, console: Console | None = None) -> None:
-    """Print a view of ours; URLs and curl lines wider than the terminal stay one line."""
-    (console or Console()).print(renderable, crop=False)
+    """Print a view of ours; URLs and curl lines wider than the terminal stay one line.
+
+    Plain text is never wrapped: a manifest stays YAML.
+    """
+    (console or Console()).print(renderable, crop=False, soft_wrap=isinstance(renderable, Text))
 
 
 def as_text(renderable: RenderableType, width: int = 100) -> str:
