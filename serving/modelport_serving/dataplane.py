@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from modelport_serving.tensors import Tensors
 
 _INLINE_SECONDS = 0.001
-"""A model that answers faster than this runs in the event loop: a thread would cost more."""
+"""Predictions shorter than this run in the event loop: a thread would cost more."""
 
 
 class Model:
@@ -39,7 +39,7 @@ class Model:
         self.mapping: InputMapping
         self._folder = folder
         self._allow_pickle = allow_pickle
-        self._seconds = math.inf
+        self._seconds_per_element = math.inf
 
     def load(self) -> None:
         """Read the folder and load the model; `ModelLoadFailed` says why it cannot be served."""
@@ -56,10 +56,9 @@ class Model:
         self.ready = False
         self.runtime.unload()
 
-    @property
-    def is_quick(self) -> bool:
-        """Whether predictions are too short to be worth a thread."""
-        return self._seconds < _INLINE_SECONDS
+    def is_quick(self, inputs: Tensors) -> bool:
+        """Whether these inputs will probably take too little time to be worth a thread."""
+        return self._seconds_per_element * _elements(inputs) < _INLINE_SECONDS
 
     def check_outputs(self, names: Sequence[str]) -> None:
         """Check a request's outputs against what the model says it answers."""
@@ -80,8 +79,9 @@ class Model:
                 f"model {self.name!r} failed: {type(error).__name__}: {error}"
             ) from error
         finally:
+            took = (time.perf_counter() - started) / _elements(inputs)
             # One slow answer may be a busy machine's doing: it only doubles the estimate.
-            self._seconds = min(time.perf_counter() - started, 2 * self._seconds)
+            self._seconds_per_element = min(took, 2 * self._seconds_per_element)
 
 
 class DataPlane:
@@ -115,7 +115,7 @@ class DataPlane:
         """Answer mapped inputs with the named outputs, or with all of them."""
         if outputs:
             model.check_outputs(outputs)
-        if model.is_quick:
+        if model.is_quick(inputs):
             return model.predict(inputs, outputs)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, model.predict, inputs, outputs)
@@ -126,3 +126,10 @@ class DataPlane:
         for model in self.models.values():
             if model.ready:
                 model.unload()
+
+
+def _elements(inputs: Tensors) -> int:
+    """Return the size of a request: the elements of its first input stand for all."""
+    for array in inputs.values():
+        return array.size or 1
+    return 1

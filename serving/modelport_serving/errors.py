@@ -7,8 +7,9 @@
     ├── ModelNotReady       the model is still loading
     ├── NotSupported        a part of the protocol that this server does not have
     ├── PredictionFailed    the model itself failed on a valid request
-    └── ModelLoadFailed     the model cannot be served at all
-        └── ContractError   the folder is not a served model folder
+    ├── ModelLoadFailed     the model cannot be served at all
+    │   └── ContractError   the folder is not a served model folder
+    └── StartFailed         the server cannot listen where it was told to
 
 Each edge (REST, the command line) has one table that maps them to its codes.
 """
@@ -58,3 +59,7 @@ class ModelLoadFailed(ServingError):
 
 class ContractError(ModelLoadFailed):
     """The folder is not a served model folder."""
+
+
+class StartFailed(ServingError):
+    """The server cannot listen where it was told to."""

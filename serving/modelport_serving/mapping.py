@@ -31,7 +31,6 @@ from modelport_serving.tensors import (
 if TYPE_CHECKING:
     from modelport_serving.contract import Column
 
-Row = Mapping[str, Any] | Sequence[Any]
 _SHOWN_NAMES = 8
 _FLOAT_TYPES = ("float", "double")
 

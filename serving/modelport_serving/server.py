@@ -17,7 +17,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server as Granian
 
 from modelport_serving.dataplane import DataPlane, Model
-from modelport_serving.errors import ServingError
+from modelport_serving.errors import StartFailed
 from modelport_serving.rest.edge import Edge
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ _STOP_SECONDS = 20.0
 """How long requests in flight may still take. With the above, under Kubernetes' 30 s."""
 
 _POLL_SECONDS = 0.02
-
-
-class StartFailed(ServingError):
-    """The server cannot listen where it was told to."""
 
 
 def run(settings: Settings) -> None:

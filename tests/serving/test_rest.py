@@ -183,6 +183,7 @@ def test_a_caller_that_goes_away_harms_nobody(server: Server) -> None:
             )
 
     assert server.post(INFER, v2(TENSOR)).status == 200
+    assert "Traceback" not in server.errors()
 
 
 def test_docs_are_off_unless_asked_for(price: Trained, serving: Serving) -> None:

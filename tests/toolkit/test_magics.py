@@ -1,7 +1,5 @@
 """The magics in a real kernel."""
 
-import re
-
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -84,4 +82,4 @@ def test_words_and_services_are_completed():
     (outputs,) = run(code)
     told = text(outputs)
     assert "--name" in told
-    assert re.search(r"breast-cancer@champion|champion", told)
+    assert "champion" in told

@@ -65,26 +65,30 @@ def _help(command: click.Command) -> str:
 def _completer(name: str) -> Callable[[Any, Any], list[str]]:
     def complete(shell: InteractiveShell, event: Any) -> list[str]:
         del shell
-        return completions(name, event.line, event.symbol)
+        word = "" if event.line[-1:].isspace() else event.line.split()[-1]
+        # IPython breaks words at @, : and the like, and wants the rest from there on only.
+        kept = len(word) - len(event.symbol)
+        return [found[kept:] for found in completions(name, event.line.split(), word)]
 
     return complete
 
 
-def completions(name: str, line: str, word: str) -> list[str]:
-    """Complete a word of a magic's line: options, model references, services, variables."""
+def completions(name: str, words: list[str], word: str) -> list[str]:
+    """Complete a word of a magic's line: options, model references and services.
+
+    Args:
+        name: The command.
+        words: All words of the line up to the cursor, the magic's name first.
+        word: The last of them, if the cursor stands at its end; empty for a new word.
+    """
     command = cli.program.commands[name]
     if word.startswith("-"):
         options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts]
         return [option for option in options if option.startswith(word)]
-    before = line.split()
-    previous = before[-2 if word else -1]
-    if name == "deploy":
-        wants_service = previous == "--name"
-        first = len(before) == (2 if word else 1)
-        if wants_service:
-            return cli.complete_services(word)
-        return cli.complete_models(word) if first else []
-    return cli.complete_services(word) if len(before) == (2 if word else 1) else []
+    before = words[:-1] if word else words
+    if before[-1] == "--name" or (name != "deploy" and len(before) == 1):
+        return cli.complete_services(word)
+    return cli.complete_models(word) if name == "deploy" and len(before) == 1 else []
 
 
 def _words(line: str) -> list[str]:

@@ -25,6 +25,10 @@ _V2, _INFER = "/v2/models/", "/infer"
 _CLOSE = ("connection", "close")
 
 
+class _CallerGone(Exception):
+    """The caller closed the connection before its request was whole."""
+
+
 class Edge:
     """Routes requests to the data plane or to FastAPI, and counts those that are open."""
 
@@ -43,6 +47,8 @@ class Edge:
         try:
             try:
                 reply = await self._answer(scope, proto)
+            except _CallerGone:
+                return
             except Exception as error:  # noqa: BLE001 - the edge answers every error
                 reply = error_reply(error)
             headers = [*reply.headers, _CLOSE] if self.draining else reply.headers
@@ -92,11 +98,16 @@ class Edge:
     async def _body(self, headers: Any, proto: Any) -> bytes:
         """Read the body, but no more of it than the limit allows."""
         length = headers.get("content-length")
-        if length is not None:
-            if int(length) > self._max_body_bytes:
-                raise self._too_large()
-            body: bytes = await proto()
-            return body
+        if length is not None and int(length) > self._max_body_bytes:
+            raise self._too_large()
+        try:
+            body: bytes = await (self._chunks(proto) if length is None else proto())
+        except RuntimeError as error:  # what RSGI raises when the transport is closed
+            raise _CallerGone from error
+        return body
+
+    async def _chunks(self, proto: Any) -> bytes:
+        """Read a body whose length the caller did not tell."""
         chunks: list[bytes] = []
         size = 0
         async for chunk in proto:

@@ -69,7 +69,10 @@ def show(renderable: RenderableType, console: Console | None = None) -> None:
 
 def as_text(renderable: RenderableType, width: int = 100) -> str:
     """Return a view of ours as plain text, `width` columns wide, for text/plain and logs."""
-    console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False)
+    # In a notebook, rich would show the text in the cell instead of handing it over.
+    console = Console(
+        file=StringIO(), width=width, color_system=None, force_terminal=False, force_jupyter=False
+    )
     with console.capture() as captured:
         show(renderable, console)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
