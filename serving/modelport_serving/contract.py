@@ -17,6 +17,17 @@ import yaml
 
 from modelport_serving.errors import ContractError
 
+__all__ = [
+    "COLUMNS_KEY",
+    "METADATA_KEY",
+    "Column",
+    "ContractError",
+    "Provider",
+    "ServedModel",
+    "SessionOptions",
+    "read",
+]
+
 MLMODEL = "MLmodel"
 ONNX = "onnx"
 PYTHON_FUNCTION = "python_function"

@@ -10,8 +10,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_wheel_holds_every_package_and_nothing_else(tmp_path):
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-        + ["--wheel-dir", str(tmp_path), str(ROOT)],
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)),
+        ],
         check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,23 @@ def test_reads_session_options_and_providers(tmp_path: Path) -> None:
     assert served.metadata == {"release": "r1"}
 
 
+def test_columns_in_the_metadata_stand_for_those_of_the_signature(tmp_path: Path) -> None:
+    columns = [{"name": "a", "type": "double"}, {"name": "b", "type": "long", "required": False}]
+    metadata = {contract.METADATA_KEY: {contract.COLUMNS_KEY: columns}}
+    tensor = {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}
+    signature = {"inputs": json.dumps([tensor])}
+
+    with_columns = onnx_folder(tmp_path, metadata=metadata, signature=signature)
+    assert contract.read(with_columns).inputs == (
+        contract.Column("a", "double"),
+        contract.Column("b", "long", required=False),
+    )
+    without = onnx_folder(tmp_path, signature=signature)
+    assert contract.read(without).inputs == (
+        contract.Column(None, "tensor(float64)", shape=(-1, 2)),
+    )
+
+
 @pytest.mark.parametrize(
     ("flavour", "fragment"),
     [
@@ -101,6 +119,7 @@ def test_refuses_an_onnx_flavour(tmp_path: Path, flavour: dict[str, Any], fragme
         ({"flavors": []}, "flavors must be a mapping"),
         ({"signature": {"inputs": "[{]"}}, "signature.inputs is not a list"),
         ({"signature": {"inputs": '[{"name": "x"}]'}}, "signature.inputs is not a list"),
+        ({"metadata": {"modelport": [1]}}, "metadata.modelport must be a mapping"),
         ({"signature": {"outputs": "3"}}, "signature.outputs is not a list"),
     ],
 )

@@ -65,7 +65,7 @@ class Limits:
     live_rows: int = 1_000
     explained_rows: int = 100
     background_rows: int = 50
-    benchmark_seconds: float = 0.3
+    benchmark_seconds: float = 0.2
     kept_releases: int = 5
 
 

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelport import journal, reports, rollout, targets, tracking, workflows
+from modelport import journal, reports, rollout, targets, tracking, workbench, workflows
 from modelport.config import settings
 from modelport.errors import Interrupted, ModelportError, StorageError
 from modelport.journal import Event, Journal
@@ -22,6 +23,7 @@ from modelport.reports import ReleaseReport, Report, StepRecord
 
 if TYPE_CHECKING:
     from modelport.manifests import Manifest
+    from modelport.targets.base import Target
 
 PIPELINE = "release"
 STEPS = (
@@ -103,23 +105,14 @@ class Launch:
         place = targets.local()
         service = (self._arguments["service"], self._arguments["namespace"])
         previous = place.get(*service)
-        process = self._spawn()
         try:
-            while process.poll() is None:
-                self._read()
-                on_steps(self.steps())
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_POLL_SECONDS)
-            self._read()
-            on_steps(self.steps())
+            returncode = self._run(place, on_steps)
         except BaseException as error:
-            _kill(process)
-            self._read()
             rollout.restore(place, *service, self._arguments["release_id"], previous)
             if isinstance(error, KeyboardInterrupt):
                 raise self._stopped(_interrupted(previous), "interrupted") from None
             raise
-        failure = self._failure(process.returncode)
+        failure = self._failure(returncode)
         if failure is not None:
             raise self._stopped(failure, "failed")
         report = self._report("deployed")
@@ -129,17 +122,45 @@ class Launch:
             raise self._stopped(gate_error(report.gates), "stopped")
         return report
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _run(self, place: Target, on_steps: OnSteps) -> int:
+        """Run the pipeline's process with its workbenches; return its exit code.
+
+        The target is made ready meanwhile: if it cannot be, there is no use in going on.
+        """
         workflows.Request(PIPELINE, self._arguments).write(self._folder)
-        with (self._folder / "log.txt").open("wb") as log:
-            return subprocess.Popen(
+        environment = {
+            **os.environ,
+            **tracking.environment(),
+            journal.VARIABLE: str(self._folder / "journal.jsonl"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        with (
+            (self._folder / "log.txt").open("wb") as log,
+            workbench.started(environment, log) as variables,
+            ThreadPoolExecutor(1) as aside,
+        ):
+            prepared = aside.submit(place.prepare)
+            process = subprocess.Popen(
                 [sys.executable, "-m", "modelport.workflows", str(self._folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **tracking.environment(), "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env={**environment, **variables},
                 start_new_session=True,  # Ctrl-C is ours to pass on, after which we clean up
             )
+            try:
+                while process.poll() is None:
+                    self._read()
+                    on_steps(self.steps())
+                    if prepared.done():
+                        prepared.result()
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(_POLL_SECONDS)
+            finally:
+                _kill(process)
+                self._read()
+            on_steps(self.steps())
+            return process.returncode
 
     def _read(self) -> None:
         self._events += self._journal.fresh()
@@ -206,11 +227,12 @@ def _interrupted(previous: Manifest | None) -> Interrupted:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the release's process with all its children: asked first, then made to."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
         with suppress(ProcessLookupError):
             os.killpg(process.pid, kind)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
-            return
 
 
 def steps_after(

@@ -1,11 +1,11 @@
-"""A warm process for the steps of one release.
+"""Warm processes for the steps of one release.
 
 Each step of a pipeline run is a process of its own, and each would import MLflow,
-scikit-learn and shap anew, which takes longer than the work itself. So on one machine a
-workbench process imports them once and does the work: a step that finds the workbench's socket
-in its environment hands its call over; one that does not (in a cluster's pod) does the work
-itself. Arguments are names and paths, results are files or a bool, so nothing but JSON crosses
-the socket.
+scikit-learn and shap anew, which takes longer than the work itself. So on one machine two
+workbench processes import them once, side by side, and do the work: a step that finds the
+workbenches' sockets in its environment hands its call over; one that does not (in a cluster's
+pod) does the work itself. Arguments are names and paths, results are files or a bool, so
+nothing but JSON crosses a socket.
 
 This module is what every step's process imports: it stays light.
 """
@@ -22,18 +22,30 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from modelport import journal
 from modelport.errors import ModelportError, StorageError
 from modelport.journal import Event, Journal
 
-VARIABLE = "MODELPORT_WORKBENCH"
+VARIABLE = "MODELPORT_WORKBENCHES"
 _BACKLOG = 16
+
+# What each workbench imports, in the order in which its steps want it. Importing holds one core
+# for seconds: the keeper has MLflow ready when the maker has what converts and compares.
+_IMPORTS = {
+    "keeper": ("mlflow", "modelport.release", "shap", "sklearn.metrics", "onnxruntime"),
+    "maker": ("skops.io", "mlflow", "modelport.release", "skl2onnx", "onnxruntime"),
+}
+_MAKERS_STEPS = ("convert", "certify", "evaluate", "benchmark")
+
+
+_idle = threading.Event()
+_idle.set()
 
 
 def step(name: str, **arguments: Any) -> Any:
@@ -46,9 +58,9 @@ def step(name: str, **arguments: Any) -> Any:
     if events is None:
         return _call(name, arguments)
     events.append(Event(name, "running"))
-    address = os.environ.get(VARIABLE)
+    folder = os.environ.get(VARIABLE)
     try:
-        result = _ask(address, name, arguments) if address else _call(name, arguments)
+        result = _ask(folder, name, arguments) if folder else _call(name, arguments)
     except BaseException as error:
         events.append(journal.failure(name, error, _traceback_of(error)))
         raise
@@ -57,24 +69,47 @@ def step(name: str, **arguments: Any) -> Any:
 
 
 @contextmanager
-def started() -> Iterator[dict[str, str]]:
-    """Start a workbench until the block ends; yield the variables by which steps find it."""
+def started(environment: Mapping[str, str], log: IO[bytes]) -> Iterator[dict[str, str]]:
+    """Start the workbenches until the block ends, or this process does.
+
+    Args:
+        environment: Their variables.
+        log: Where they write what libraries print.
+
+    Yields:
+        The variables by which steps find them.
+    """
     folder = tempfile.mkdtemp(prefix="modelport-")  # owner-only, and short enough for a socket
-    address = str(Path(folder) / "workbench.sock")
+    processes = [_start(name, _address(folder, name), environment, log) for name in _IMPORTS]
+    try:
+        yield {VARIABLE: folder}
+    finally:
+        for process in processes:
+            with process:
+                process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(
+    name: str, address: str, environment: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
     with socket.socket(socket.AF_UNIX) as listener:
         # Bound and listening before the process starts, so that no step can come too early.
         listener.bind(address)
         listener.listen(_BACKLOG)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "modelport.workbench", str(listener.fileno())],
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelport.workbench", name, str(listener.fileno())],
+            stdin=subprocess.PIPE,  # which closes when this process ends, however it ends
+            stdout=log,
+            stderr=log,
+            env=environment,
             pass_fds=[listener.fileno()],
+            start_new_session=True,
         )
-    try:
-        yield {VARIABLE: address}
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _address(folder: str, name: str) -> str:
+    return str(Path(folder) / f"{name}.sock")
 
 
 def _call(name: str, arguments: dict[str, Any]) -> Any:
@@ -92,10 +127,11 @@ def _call(name: str, arguments: dict[str, Any]) -> Any:
         raise
 
 
-def _ask(address: str, name: str, arguments: dict[str, Any]) -> Any:
+def _ask(folder: str, name: str, arguments: dict[str, Any]) -> Any:
+    workbench = "maker" if name in _MAKERS_STEPS else "keeper"
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(address)
+            connection.connect(_address(folder, workbench))
             with connection.makefile("rw") as lines:
                 _send(lines, {"step": name, "arguments": arguments})
                 reply = json.loads(lines.readline() or "null")
@@ -122,9 +158,11 @@ def _serve(listener: socket.socket) -> None:
     """Do one step after the other, as long as this process lives."""
     while True:
         connection, _ = listener.accept()
+        _idle.clear()
         with connection, suppress(OSError), connection.makefile("rw") as lines:
             asked = json.loads(lines.readline())
             _send(lines, _reply(asked["step"], asked["arguments"]))
+        _idle.set()
 
 
 def _send(lines: Any, message: dict[str, Any]) -> None:
@@ -141,26 +179,24 @@ def _reply(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _import_all(modules: Sequence[str]) -> None:
+    """Import between steps: beside one, both would only take turns on one core."""
     for module in modules:
+        _idle.wait()
         with suppress(ImportError):  # the step that needs it says so itself
             import_module(module)
 
 
-def _main(descriptor: int) -> None:
-    # In the order in which the steps want them; they wait only for what they use.
-    heavy = (
-        "mlflow",
-        "modelport.release",
-        "skops.io",
-        "sklearn.ensemble",
-        "skl2onnx",
-        "onnxruntime",
-        "shap",
-    )
-    threading.Thread(target=_import_all, args=(heavy,), daemon=True).start()
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _main(name: str, descriptor: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_import_all, args=(_IMPORTS[name],), daemon=True).start()
     _serve(socket.socket(fileno=descriptor))
 
 
 if __name__ == "__main__":
     # Steps import this module by its name, and share its state: not that of `__main__`.
-    import_module("modelport.workbench")._main(int(sys.argv[1]))
+    import_module("modelport.workbench")._main(sys.argv[1], int(sys.argv[2]))

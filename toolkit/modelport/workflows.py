@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from modelport import journal, workbench
 from modelport.errors import ModelportError, UsageError
 from modelport.extras import require
 
@@ -114,16 +112,12 @@ def _step(spec: Any, name: str, component: Any) -> Step:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the pipeline of a folder, with a workbench for its steps."""
-    folder = Path(arguments[0])
-    os.environ[journal.VARIABLE] = str(folder / "journal.jsonl")
-    with workbench.started() as variables:
-        os.environ.update(variables)
-        try:
-            run(folder)
-        except (ModelportError, RuntimeError) as error:
-            print(error, file=sys.stderr)  # noqa: T201 - goes to the run's log
-            return 1
+    """Run the pipeline of a folder; what fails is told in its journal."""
+    try:
+        run(Path(arguments[0]))
+    except (ModelportError, RuntimeError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - goes to the run's log
+        return 1
     return 0
 
 

@@ -15,6 +15,10 @@ class Target(Protocol):
 
     name: str
 
+    def prepare(self) -> None:
+        """Make sure that the target answers, starting it if it is ours to start."""
+        ...
+
     def stage(self, folder: Path, namespace: str, service: str, release_id: str) -> str:
         """Put a model folder where services can read it; return its storageUri."""
         ...

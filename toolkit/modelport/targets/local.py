@@ -34,6 +34,10 @@ class LocalTarget:
         with _errors():
             return dict(self._started().info())
 
+    def prepare(self) -> None:
+        """Start the engine if it does not run."""
+        self.up()
+
     def down(self) -> bool:
         """Stop the engine with all it started; False if nothing ran."""
         with _errors():
