@@ -156,7 +156,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its variables must not reach other folders' tests
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     with new_home(tmp_path_factory.mktemp("engine")) as home:
         home.start()

@@ -219,7 +219,12 @@ def log(
         evaluation=Evaluation.read(reports["evaluation"]),
         benchmark=timed,
         explanation=Explanation.read(reports["explanation"]),
-        registration=Registration(run_id=run_id, run_url=tracking.run_url(run_id), model_uri=uri),
+        registration=Registration(
+            run_id=run_id,
+            run_url=tracking.run_url(run_id),
+            view_command=tracking.view_command(),
+            model_uri=uri,
+        ),
     )
     keeping.keep_figures(dossier)
     dossier.write(report)

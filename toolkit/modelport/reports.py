@@ -109,7 +109,8 @@ class Certificate(Report):
     """Step 3: the parity record of a conversion.
 
     Differences compare every numeric output, element by element. A label flip is a row
-    whose label differs. `rows` counts by origin (data, input example, synthetic).
+    whose label differs. The relative difference leaves out native values of at most
+    `tolerance_abs`. `rows` counts by origin (data, input example, synthetic).
     """
 
     verdict: Literal["passed", "failed", "not applicable"]
@@ -226,10 +227,15 @@ class Explanation(Report):
 
 
 class Registration(Report):
-    """Step 7: where MLflow keeps the release and its model version."""
+    """Step 7: where MLflow keeps the release and its model version.
+
+    `run_url` is the run's page; a store that is no server has none, but has `view_command`,
+    which starts one.
+    """
 
     run_id: str
     run_url: str | None
+    view_command: str | None = None
     model_uri: str
 
 

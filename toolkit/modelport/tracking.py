@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -210,6 +211,14 @@ def run_url(run_id: str) -> str | None:
     with _errors():
         experiment = _client().get_run(run_id).info.experiment_id
     return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def view_command() -> str | None:
+    """Return what shows a store that is no server in a browser, or None when it is one."""
+    uri = tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        return None
+    return f"mlflow server --backend-store-uri {shlex.quote(uri)}"
 
 
 def model_uris(limit: int = 200) -> list[str]:

@@ -258,7 +258,8 @@ def _numbers_differ(
     gap[(np.isnan(left) & np.isnan(right)) | (left == right)] = 0.0
     gap[np.isnan(gap)] = np.inf
     scale = np.abs(np.where(np.isfinite(left), left, 0.0))
-    ratio = gap / np.maximum(scale, TOLERANCE_ABS)
+    # Beside a native value of next to nothing, a relative difference would say nothing.
+    ratio = np.divide(gap, scale, out=np.zeros_like(gap), where=scale > TOLERANCE_ABS)
     outside = gap - (TOLERANCE_ABS + TOLERANCE_REL * scale)
     return gap.max(axis=1), ratio.max(axis=1), outside.max(axis=1)
 

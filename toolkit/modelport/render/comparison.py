@@ -138,9 +138,14 @@ def _footprint(footprints: Mapping[Subject, Footprint]) -> Group:
         "Footprint",
         (
             Line("load time", _shown(loading, figures.seconds), _between(loading, _faster)),
-            Line("memory", _shown(memory, figures.size), _between(memory, _smaller)),
+            Line("memory", _shown(memory, _growth), _between(memory, _smaller)),
         ),
     )
+
+
+def _growth(size: float) -> str:
+    """Show the growth of resident memory; a small model may fit into pages that were there."""
+    return figures.size(size) if size else "no growth"
 
 
 def _line(name: str, values: Mapping[Subject, float]) -> Line:

@@ -298,4 +298,6 @@ def _footer(report: ReleaseReport) -> Html:
     if report.registration:
         run = report.registration
         found += [" · ", run.model_uri, " · ", link(run.run_url, f"MLflow run {run.run_id}")]
+        if run.view_command:
+            found += [" · to see it: ", tag("code", run.view_command)]
     return tag("div", *found, class_="mp-part mp-soft")

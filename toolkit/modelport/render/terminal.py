@@ -253,4 +253,6 @@ def _footer(report: ReleaseReport) -> RenderableType:
     if report.registration:
         run = report.registration
         lines += [run.model_uri, f"MLflow run {run.run_url or run.run_id}"]
+        if run.view_command:
+            lines.append(f"to see it: {run.view_command}")
     return Stack(Text(), *(whole(line, "dim") for line in lines))
