@@ -65,10 +65,14 @@ def test_a_traceback_is_shown_when_asked_for():
 
 
 def test_help_is_the_commands():
-    (helped, questioned) = run("%kserve_deploy --help", "%kserve_deploy?")
-    assert "--slo" in text(helped)
-    shown = questioned[0] if questioned else None
-    assert shown is None or "--slo" in str(shown)
+    helped, documented = run(
+        "%kserve_deploy --help",
+        "print(get_ipython().find_line_magic('kserve_deploy').__doc__)",
+    )
+    for told in (text(helped), text(documented)):
+        assert "--slo" in told
+        assert "Convert, certify, score, time, explain and deploy" in told
+    assert "%kserve_deploy" in text(documented)
 
 
 def test_words_and_services_are_completed():

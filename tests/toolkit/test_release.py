@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -300,22 +301,45 @@ def _commands():
     return [line for line in listed.stdout.splitlines() if "modelport" in line]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_service(released, tmp_path, store):
-    """A size limit on files is the disk that fills up in the middle of the release."""
-    del released, tmp_path
+def test_a_full_disk_is_one_line_and_leaves_the_service(released):
+    """A limit on the size of files is the disk that is full when the model arrives."""
+    del released
     before = modelport.status("tumor").object["metadata"]["generation"]
     code = (
-        "import resource, signal, modelport\n"
+        "import errno, resource, signal, sys, modelport\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        f"modelport.deploy({CHAMPION!r}, name='tumor')\n"
+        f"try: modelport.deploy({CHAMPION!r}, name='tumor')\n"
+        "except modelport.ModelportError as error: print(f'told: {error}')\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    last = told.stderr.strip().splitlines()[-1]
-    assert told.returncode != 0
-    assert "modelport.errors." in last
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1].startswith("told: ")
+    assert "Traceback" not in told.stderr
     assert modelport.status("tumor").object["metadata"]["generation"] == before
-    assert os.path.exists(store.folder / "mlflow.db")  # noqa: PTH110
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_disk_that_is_really_full_says_so(tmp_path):
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode().strip()}")
+    try:
+        environment = {**os.environ, "MODELPORT_HOME": str(tmp_path)}
+        del environment["MODELPORT_GATEWAY_PORT"]
+        command = [sys.executable, "-m", "modelport"]
+        told = subprocess.run(
+            [*command, "deploy", CHAMPION, "--name", "small"],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
+        assert told.returncode == 1
+        assert re.match(r"modelport: .*disk.* full.*free space", told.stderr.splitlines()[-1])
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 def test_plain_progress_has_a_line_for_every_change(capsys):

@@ -54,6 +54,7 @@ _FIELDS: dict[str, tuple[str, type[Report]]] = {
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 5.0
+_FULL_DISK_BYTES = 64 * 1024  # less than a journal and a log need
 
 OnSteps = Callable[[tuple[StepRecord, ...]], None]
 
@@ -177,6 +178,11 @@ class Launch:
             return error
         if returncode == 0:
             return None
+        if shutil.disk_usage(self._folder).free < _FULL_DISK_BYTES:
+            return StorageError(
+                f"the disk that holds {self._folder} is full",
+                "free space there, or set MODELPORT_HOME to another disk",
+            )
         return ModelportError(
             f"the release's process ended with code {returncode}",
             f"see {self._folder / 'log.txt'}",

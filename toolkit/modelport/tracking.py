@@ -303,7 +303,9 @@ def _errors(ref: ModelRef | None = None) -> Iterator[None]:
         if ref is not None and error.error_code in _NOT_FOUND:
             raise _not_found(ref) from error
         if "No space left" in str(error) or "disk is full" in str(error):
-            raise StorageError("MLflow's disk is full", "free space and run again") from error
+            raise StorageError(
+                "the disk is full: MLflow could not write", "free space and run again"
+            ) from error
         raise TrackingError(f"MLflow refuses: {_first_line(error)}", "check its log") from error
     except OSError as error:
         if ref is not None and isinstance(error, FileNotFoundError):

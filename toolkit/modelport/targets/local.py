@@ -149,9 +149,13 @@ class LocalTarget:
 @contextmanager
 def _errors(kind: type[TargetError] = TargetError) -> Iterator[None]:
     """Turn the engine's errors into ours."""
-    from modelport_engine.errors import EngineError
+    from modelport_engine.errors import EngineError, PortInUse
 
     try:
         yield
+    except PortInUse as error:
+        raise kind(
+            error.what, "stop what holds it, or set MODELPORT_GATEWAY_PORT to another port"
+        ) from error
     except EngineError as error:
         raise kind(error.what, error.todo) from error
