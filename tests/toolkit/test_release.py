@@ -135,7 +135,8 @@ def test_the_service_is_a_kserve_object(released):
     service = modelport.status("tumor").object
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
     assert service["status"]["url"] == release.url
-    assert manifests.annotation(service, manifests.MODEL) == "models:/breast-cancer-onnx/1"
+    model = release.report.registration.model_uri
+    assert manifests.annotation(service, manifests.MODEL) == model
     assert urllib3.request("GET", service["status"]["url"]).status == 200
 
 
