@@ -45,6 +45,9 @@ class ModelportMagics(Magics):  # type: ignore[misc]  # IPython ships no type in
         except ModelportError as error:
             _show_release(error)
             raise _in_one_line(error, whole="--traceback" in line) from None
+        if isinstance(result, str):
+            print(result)  # noqa: T201 - a word on what was done is no value to keep
+            return None
         return result.value if isinstance(result, cli.Json) else result
 
 
