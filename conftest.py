@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 _HOME = Path(tempfile.mkdtemp(prefix="modelport-tests-"))
-_NOTEBOOKS = Path(__file__).parent / "notebooks"
+_ARTIFACTS = Path(__file__).parent / "notebooks" / "mlruns"  # MLflow's default, beside a notebook
+_ARTIFACTS_ARE_OURS = not _ARTIFACTS.exists()
 
 
 def _free_port() -> int:
@@ -33,4 +34,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     del session
     subprocess.run([sys.executable, "-m", "modelport", "down"], check=False, capture_output=True)
     shutil.rmtree(_HOME, ignore_errors=True)
-    shutil.rmtree(_NOTEBOOKS / "mlruns", ignore_errors=True)
+    if _ARTIFACTS_ARE_OURS:
+        shutil.rmtree(_ARTIFACTS, ignore_errors=True)

@@ -48,6 +48,7 @@ def test_every_shell_gets_its_completion():
 
 def test_help_names_the_commands():
     told = modelport("--help").stdout
+    assert modelport().stdout == told
     assert "deploy" in told
     assert "--slo" in modelport("deploy", "--help").stdout
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,6 +44,18 @@ def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
         data.save("gone.csv", tmp_path / "x", None)
     with pytest.raises(UsageError, match="neither CSV nor Parquet"):
         data.save("rows.xlsx", tmp_path / "x", None)
+
+
+def test_what_has_no_columns_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="data of type ndarray have no column names"):
+        data.save(np.zeros((2, 2)), tmp_path / "x", None)
+
+
+def test_a_file_that_changed_is_read_anew(frame, tmp_path):
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    assert len(data.load(str(tmp_path / "rows.csv"), None).inputs) == 3
+    frame.head(1).to_csv(tmp_path / "rows.csv", index=False)
+    assert len(data.load(str(tmp_path / "rows.csv"), None).inputs) == 1
 
 
 def test_a_broken_parquet_file_is_refused(tmp_path):

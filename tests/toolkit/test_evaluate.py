@@ -36,6 +36,12 @@ def test_an_unknown_task_is_told_from_the_answers(labels, answers, task):
     assert found == task
 
 
+def test_outputs_of_other_names_are_scored():
+    answers = {"output_label": np.array([0, 1])}
+    task, scores = evaluate.score(pd.Series([0, 1]), answers, "unknown")
+    assert (task, scores["accuracy"]) == ("classification", 1.0)
+
+
 def test_labels_with_gaps_are_refused():
     with pytest.raises(DataError, match="target column 'y' holds missing values"):
         evaluate.score(

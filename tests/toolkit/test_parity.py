@@ -88,13 +88,13 @@ def make_nan(answers):
     return {**answers, "probabilities": moved}
 
 
-def transpose(answers):
-    return {**answers, "probabilities": answers["probabilities"].T.copy()[:, :1]}
+def drop_a_class(answers):
+    return {**answers, "probabilities": answers["probabilities"][:, :2]}
 
 
 @pytest.mark.parametrize(
     "plant",
-    [swap_classes, nudge_one, drop_probabilities, flip_one_label, make_nan, transpose],
+    [swap_classes, nudge_one, drop_probabilities, flip_one_label, make_nan, drop_a_class],
 )
 def test_a_wrong_answer_is_caught(fitted, iris, plant):
     wrong = altered(convert(fitted, iris[0]), plant)
@@ -141,23 +141,59 @@ def test_an_answer_that_depends_on_the_batch_is_caught(fitted, iris):
 def test_a_tie_explains_a_flipped_label():
     native = {"label": np.array([0, 0]), "probabilities": np.array([[0.5, 0.5], [0.9, 0.1]])}
     given = {"label": np.array([1, 1]), "probabilities": native["probabilities"]}
-    seen = parity.compare(native, given)
+    seen = parity.compare(native, given, classes=np.array([0, 1]))
     assert list(seen.flipped) == [True, True]
+    assert list(seen.failed) == [False, True]
+    assert list(parity.compare(native, given).failed) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("native", "given", "same"),
+    [
+        (np.array([0.0, 1.0]), np.array([0, 1]), True),
+        (np.array([False, True]), np.array([0, 1]), True),
+        (np.array([0, 1]), np.array([[0], [1]]), True),
+        (np.array(["a", "b"]), np.array(["a", "b"], dtype=object), True),
+        (np.array([0, 1], dtype=object), np.array([0, 1]), True),
+        (np.array([0, 1]), np.array(["0", "1"], dtype=object), False),
+        (np.array([0, 1]), np.array([1, 0]), False),
+        (np.array([0, 1]), np.array([0]), False),
+    ],
+)
+def test_labels_are_compared_as_what_they_are(native, given, same):
+    seen = parity.compare({"label": native}, {"label": given})
+    assert (not seen.failed.any()) is same
+
+
+def test_a_transposed_output_of_the_same_size_is_caught():
+    square = np.arange(9.0).reshape(3, 3)
+    assert parity.compare({"prediction": square}, {"prediction": square.T}).failed.any()
+    flat = square.reshape(1, 9)
+    assert parity.compare({"prediction": square}, {"prediction": flat}).failed.all()
+
+
+def test_text_answers_are_compared():
+    seen = parity.compare(
+        {"prediction": np.array(["a", "b"])}, {"prediction": np.array(["a", "c"])}
+    )
     assert list(seen.failed) == [False, True]
 
 
 def test_a_certificate_does_not_hide_flips_at_ties():
     rows = pd.DataFrame({"a": [0.0]})
     native = SimpleNamespace(
+        classes=np.array([0, 1, 2]),
         answer=lambda r: {
             "label": np.zeros(len(r), int),
-            "probabilities": np.full((len(r), 2), 0.5),
-        }
+            "probabilities": np.tile([0.45, 0.45, 0.1], (len(r), 1)),
+        },
     )
     other = altered(native, lambda answers: {**answers, "label": answers["label"] + 1})
     certificate = parity.certify(native, other, [parity.Probe("data", rows)])
     assert (certificate.verdict, certificate.label_flips) == ("passed", 1)
     assert "1 got another label" in certificate.reason
+    third = altered(native, lambda answers: {**answers, "label": answers["label"] + 2})
+    assert not parity.certify(native, third, [parity.Probe("data", rows)]).passed
 
 
 def test_nan_agrees_with_nan_alone():
@@ -177,9 +213,15 @@ def test_synthetic_rows_reach_the_extremes(iris):
 
 
 def test_rows_are_invented_from_a_numeric_signature_only():
-    columns = (Column(name="a", type="double"), Column(name="b", type="long"))
+    columns = (
+        Column(name="a", type="double"),
+        Column(name="b", type="long"),
+        Column(name="c", type="boolean"),
+    )
     rows = parity.invented(columns, 10)
-    assert rows.dtypes.astype(str).to_dict() == {"a": "float64", "b": "int64"}
+    assert rows.dtypes.astype(str).to_dict() == {"a": "float64", "b": "int64", "c": "bool"}
+    matrix = parity.invented((Column(name=None, type="tensor(float64)", shape=(-1, 3)),), 10)
+    assert parity.synthetic(matrix, 5).shape == (5, 3)
     with pytest.raises(DataError, match="no row to certify"):
         parity.invented((Column(name="a", type="string"),), 10)
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pandas as pd
+import psutil
 import pytest
 import urllib3
 
@@ -42,6 +44,20 @@ class Record:
 
     def finish(self, outcome=None):
         pass
+
+
+class Interrupt(Record):
+    """Presses Ctrl-C once while a step runs."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def update(self, progress):
+        super().update(progress)
+        if self.step and self.seen[-1][self.step] == "running":
+            self.step = None
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +231,75 @@ def test_a_model_without_converter_is_served_as_it_is(store):
         modelport.status("echo")
 
 
+def log(store, estimator, name, **options):
+    logged = store.mlflow.sklearn.log_model(
+        estimator,
+        name=name,
+        registered_model_name=name,
+        pip_requirements=["scikit-learn"],
+        serialization_format="cloudpickle",
+        **options,
+    )
+    return f"models:/{name}/{logged.registered_model_version}"
+
+
+def deployed(model, rows, **options):
+    """Deploy, ask, delete: what the service answered on the rows, and the report."""
+    release = modelport.deploy(model, name="kind", **options)
+    try:
+        return modelport.predict("kind", rows), release.report
+    finally:
+        modelport.delete("kind")
+
+
+def test_a_classifier_without_probabilities_is_deployed(store):
+    from mlflow.models import infer_signature
+    from sklearn.svm import LinearSVC
+
+    rows, labels = store.holdout.drop(columns="label"), store.holdout["label"]
+    model = LinearSVC(random_state=0).fit(rows, labels)
+    uri = log(store, model, "svc", signature=infer_signature(rows, labels))
+    answers, report = deployed(uri, rows, data=store.holdout, target="label")
+    assert report.conversion.converted
+    assert list(answers["prediction"]) == list(model.predict(rows))
+    assert report.verification.metrics == report.evaluation.metrics["native"]
+
+
+def test_a_sklearn_classifier_without_converter_is_served_by_its_own_flavour(store):
+    from mlflow.models import infer_signature
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.tree import DecisionTreeClassifier
+
+    rows, labels = store.holdout.drop(columns="label"), store.holdout["label"]
+    model = make_pipeline(FunctionTransformer(abs), DecisionTreeClassifier(random_state=0))
+    uri = log(store, model.fit(rows, labels), "abs", signature=infer_signature(rows, labels))
+    answers, report = deployed(uri, rows, data=store.holdout, target="label")
+    assert "skl2onnx does not convert" in report.conversion.reason
+    assert list(answers["prediction"]) == list(model.predict(rows))
+    assert report.verification.metrics["accuracy"] == 1.0
+
+
+def test_a_model_of_arrays_is_deployed(store):
+    from mlflow.models import infer_signature
+    from sklearn.linear_model import LinearRegression
+
+    rows = store.holdout.drop(columns="label").to_numpy()[:, :4]
+    model = LinearRegression().fit(rows, rows.sum(axis=1))
+    uri = log(store, model, "sum", signature=infer_signature(rows, rows.sum(axis=1)))
+    answers, report = deployed(uri, rows)
+    assert report.certificate.rows == {"synthetic": 512}
+    assert answers["prediction"].to_numpy() == pytest.approx(rows.sum(axis=1), rel=1e-5)
+
+
+def test_an_onnx_model_passes_through(released, store):
+    rows = store.holdout.drop(columns="label")
+    converted = released[0].report.registration.model_uri
+    answers, report = deployed(converted, rows.to_numpy(), data=store.holdout, target="label")
+    assert (report.resolution.flavour, report.conversion.flavour) == ("onnx", "onnx")
+    assert list(answers["label"]) == list(modelport.predict("tumor", rows)["label"])
+
+
 def test_onnx_may_be_required(store):
     del store
     with pytest.raises(modelport.UnsupportedModel, match="no ONNX converter"):
@@ -237,10 +322,10 @@ def test_an_unknown_model_names_what_there_is(model, words):
 
 
 def test_a_missing_target_stops_before_anything_starts(store, home):
-    before = set((home / "releases").iterdir())
+    before = set(home.glob("releases/*"))
     with pytest.raises(modelport.DataError, match="no column 'verdict'"):
         modelport.deploy(CHAMPION, data=store.holdout, target="verdict")
-    started = set((home / "releases").iterdir()) - before
+    started = set(home.glob("releases/*")) - before
     assert not any((folder / "request.json").exists() for folder in started)
 
 
@@ -275,31 +360,59 @@ def test_an_interrupted_release_leaves_the_service_as_it_was(released, store):
     del released
     before = modelport.status("tumor").object
 
-    class Interrupt(Record):
-        """Presses Ctrl-C while the new revision is verified."""
-
-        def update(self, progress):
-            super().update(progress)
-            if self.seen[-1]["verify"] == "running":
-                signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(modelport.Interrupted, match="the service is as it was") as stopped:
         modelport.deploy(
-            CHAMPION, name="tumor", data=store.holdout, target="label", sink=Interrupt()
+            CHAMPION, name="tumor", data=store.holdout, target="label", sink=Interrupt("verify")
         )
     assert stopped.value.release.outcome == "interrupted"
     release_id = stopped.value.release.release_id
     assert modelport.predict("tumor", store.holdout.drop(columns="label").head(1)).shape[0] == 1
     after = modelport.status("tumor").object
     assert after["spec"] == before["spec"]
-    assert not any(f"releases/{release_id}" in line for line in _commands()), (
-        "the release's processes live on"
-    )
+    assert processes_of(release_id) == [], "the release's processes live on"
 
 
-def _commands():
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if "modelport" in line]
+def processes_of(release_id):
+    """Processes that write to the journal of a release."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if release_id in process.environ().get("MODELPORT_JOURNAL", ""):
+                found.append(process.cmdline())
+    return found
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_interrupted_after_a_down_the_old_service_is_still_there(released, store):
+    """The engine is down when the release starts, and comes up with what it knew."""
+    del released
+    before = modelport.status("tumor").object["spec"]
+    modelport.down()
+    with pytest.raises(modelport.Interrupted):
+        modelport.deploy(
+            CHAMPION, name="tumor", data=store.holdout, target="label", sink=Interrupt("verify")
+        )
+    assert modelport.status("tumor").object["spec"] == before
+
+
+def test_a_step_whose_process_dies_leaves_the_service_as_it_was(released, store):
+    del released
+    before = modelport.status("tumor").object["spec"]
+
+    class Kill(Record):
+        """Kills the workbenches while the new revision is verified."""
+
+        def update(self, progress):
+            super().update(progress)
+            if self.seen[-1]["verify"] == "running":
+                for process in psutil.Process().children():
+                    with suppress(psutil.Error):
+                        if "modelport.workbench" in process.cmdline():
+                            process.kill()
+
+    with pytest.raises(modelport.ModelportError, match="process that does step verify died"):
+        modelport.deploy(CHAMPION, name="tumor", data=store.holdout, target="label", sink=Kill())
+    assert modelport.status("tumor").object["spec"] == before
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_service(released):
@@ -314,7 +427,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_service(released):
         "except modelport.ModelportError as error: print(f'told: {error}')\n"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1].startswith("told: ")
+    assert re.match(r"told: .*(disk|cannot be written|too large)", told.stdout.splitlines()[-1])
     assert "Traceback" not in told.stderr
     assert modelport.status("tumor").object["metadata"]["generation"] == before
 

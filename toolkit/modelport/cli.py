@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,25 +159,32 @@ def status(service: str | None, namespace: str | None, as_json: bool) -> object:
 @program.command()
 @_service
 @_namespace
+@_json
 @_traceback
-def delete(service: str, namespace: str) -> object:
+def delete(service: str, namespace: str, as_json: bool) -> object:
     """Remove a SERVICE; its model stays in MLflow."""
     api.delete(service, namespace=namespace)
-    return f"service {service} deleted"
+    said = f"service {service} deleted"
+    return Json({"deleted": service, "namespace": namespace}) if as_json else said
 
 
 @program.command()
+@_json
 @_traceback
-def up() -> object:
+def up(as_json: bool) -> object:
     """Start the local engine, with every service that it knew."""
-    return f"the engine runs, its gateway at {api.up()}"
+    url = api.up()
+    return Json({"gatewayUrl": url}) if as_json else f"the engine runs, its gateway at {url}"
 
 
 @program.command()
+@_json
 @_traceback
-def down() -> object:
+def down(as_json: bool) -> object:
     """Stop the local engine and all its processes; `up` brings the services back."""
-    return "the engine is down" if api.down() else "the engine was not running"
+    ran = api.down()
+    said = "the engine is down" if ran else "the engine was not running"
+    return Json({"stopped": ran}) if as_json else said
 
 
 @program.command()
@@ -204,7 +212,10 @@ def run(arguments: Sequence[str], variables: Variables | None = None) -> object:
     """
     try:
         result = program.main(
-            list(arguments), prog_name=_PROGRAM, standalone_mode=False, obj=variables or {}
+            list(arguments) or ["--help"],
+            prog_name=_PROGRAM,
+            standalone_mode=False,
+            obj=variables or {},
         )
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
@@ -218,6 +229,8 @@ def run(arguments: Sequence[str], variables: Variables | None = None) -> object:
 def main() -> None:
     """Run the program."""
     arguments = sys.argv[1:]
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)  # clean up as on Ctrl-C
     if _COMPLETE in os.environ:
         program.main(prog_name=_PROGRAM, complete_var=_COMPLETE)
     try:
@@ -278,6 +291,8 @@ def _rows(variables: Variables, text: str) -> Any:
     if not isinstance(given, str):
         return given
     if given.endswith(".json"):
+        if not Path(given).is_file():
+            raise UsageError(f"there is no file {given}", "check the path")
         return _parsed(Path(given).read_text(), given)
     from modelport import data
 

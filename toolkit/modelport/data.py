@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelport.errors import DataError, UsageError
+from modelport.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +47,11 @@ def save(data: pd.DataFrame | str | Path, path: Path, target: str | None) -> str
         _check_file(source)
         check_target(_columns(source), target)
         return str(source)
+    if not hasattr(data, "columns"):
+        raise UsageError(
+            f"data of type {type(data).__name__} have no column names",
+            "give a DataFrame, or a CSV or Parquet file",
+        )
     check_target([str(column) for column in data.columns], target)
     _write(data, path)
     return str(path)
@@ -61,9 +65,8 @@ def check_target(columns: Sequence[str], target: str | None) -> None:
         )
 
 
-@lru_cache(maxsize=4)
 def load(path: str, target: str | None) -> Rows:
-    """Read a CSV or Parquet file, each once in a process; the index counts rows from 0.
+    """Read a CSV or Parquet file; the index counts rows from 0.
 
     Raises:
         UsageError: The file does not exist or is neither CSV nor Parquet.
@@ -119,7 +122,7 @@ def _check_file(path: Path) -> None:
             "name a DataFrame, a .csv or a .parquet file",
         )
     if not path.is_file():
-        raise UsageError(f"there is no file {path}", "check the path given as --data")
+        raise UsageError(f"there is no file {path}", "check the path")
 
 
 def _columns(path: Path) -> list[str]:
@@ -152,6 +155,11 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
     flat.columns = flat.columns.astype(str)
     try:
         flat.to_parquet(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror})",
+            "free space there, or set MODELPORT_HOME to another disk",
+        ) from error
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise DataError(
             f"the DataFrame cannot be written as Parquet ({error})",

@@ -29,7 +29,8 @@ def score(labels: pd.Series, answers: Answers, task: Task) -> tuple[Task, dict[s
         raise DataError(
             f"the target column {labels.name!r} holds missing values", "drop those rows first"
         )
-    predicted = np.asarray(answers[LABEL] if LABEL in answers else answers[PREDICTION])
+    named = next((name for name in (LABEL, PREDICTION) if name in answers), None)
+    predicted = np.asarray(answers[named] if named else next(iter(answers.values())))
     task = _task(labels, predicted) if task == "unknown" else task
     try:
         if task == "classification":

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +94,7 @@ class Launch:
         self._journal = Journal(folder / "journal.jsonl")
         self._events: list[Event] = []
         self._started = time.time()
+        self._previous: Manifest | None = None
 
     def follow(self, on_steps: OnSteps) -> ReleaseReport:
         """Run to the end, telling `on_steps` how they stand; return the whole report.
@@ -104,18 +104,21 @@ class Launch:
                 failed step's traceback as `details`.
         """
         place = targets.local()
-        service = (self._arguments["service"], self._arguments["namespace"])
-        previous = place.get(*service)
         try:
             returncode = self._run(place, on_steps)
-        except BaseException as error:
-            rollout.restore(place, *service, self._arguments["release_id"], previous)
-            if isinstance(error, KeyboardInterrupt):
-                raise self._stopped(_interrupted(previous), "interrupted") from None
-            raise
+        except KeyboardInterrupt:
+            raise self._undone(place, _interrupted(self._previous), "interrupted") from None
+        except ModelportError as error:
+            raise self._undone(place, error, "failed") from error
+        except OSError as error:
+            told = StorageError(
+                f"{self._folder} cannot be written ({error.strerror})",
+                "free space there, or set MODELPORT_HOME to another disk",
+            )
+            raise self._undone(place, told, "failed") from error
         failure = self._failure(returncode)
         if failure is not None:
-            raise self._stopped(failure, "failed")
+            raise self._undone(place, failure, "failed")
         report = self._report("deployed")
         if report.gates is not None and not report.gates.passed:
             from modelport.release import gate_error
@@ -126,7 +129,8 @@ class Launch:
     def _run(self, place: Target, on_steps: OnSteps) -> int:
         """Run the pipeline's process with its workbenches; return its exit code.
 
-        The target is made ready meanwhile: if it cannot be, there is no use in going on.
+        The target is made ready while the workbenches warm up: if it cannot be, there is no use
+        in going on, and only once it is do we know what there is to go back to.
         """
         workflows.Request(PIPELINE, self._arguments).write(self._folder)
         environment = {
@@ -138,9 +142,9 @@ class Launch:
         with (
             (self._folder / "log.txt").open("wb") as log,
             workbench.started(environment, log) as variables,
-            ThreadPoolExecutor(1) as aside,
         ):
-            prepared = aside.submit(place.prepare)
+            place.prepare()
+            self._previous = place.get(*self._service)
             process = subprocess.Popen(
                 [sys.executable, "-m", "modelport.workflows", str(self._folder)],
                 stdin=subprocess.DEVNULL,
@@ -153,8 +157,6 @@ class Launch:
                 while process.poll() is None:
                     self._read()
                     on_steps(self.steps())
-                    if prepared.done():
-                        prepared.result()
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(_POLL_SECONDS)
             finally:
@@ -162,6 +164,19 @@ class Launch:
                 self._read()
             on_steps(self.steps())
             return process.returncode
+
+    @property
+    def _service(self) -> tuple[str, str]:
+        return self._arguments["service"], self._arguments["namespace"]
+
+    def _undone(self, place: Target, error: ModelportError, outcome: str) -> ModelportError:
+        """Put the service back, if the failed step could not; close the MLflow run."""
+        stopped = self._stopped(error, outcome)
+        rollout.restore(place, *self._service, self._arguments["release_id"], self._previous)
+        if stopped.release is not None and stopped.release.registration is not None:
+            with suppress(ModelportError):  # MLflow may be what failed
+                tracking.end_run(stopped.release.registration.run_id, passed=False)
+        return stopped
 
     def _read(self) -> None:
         self._events += self._journal.fresh()

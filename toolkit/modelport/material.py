@@ -46,6 +46,11 @@ class Material:
         """The model in the library that trained it."""
         return _native(self.source, self.resolution)
 
+    @property
+    def has_named_columns(self) -> bool:
+        """Whether the signature is a table's: rows may then be sent by column name."""
+        return any(c.name is not None and c.shape is None for c in self.resolved.inputs)
+
     def load_native(self) -> NativeModel:
         """Load the native model anew: what loading costs is measured so."""
         return flavour(self.resolved.flavour).load(Path(self.source), self.resolved)
@@ -55,7 +60,7 @@ class Material:
         """The validation data, checked against the signature; None when there are none."""
         if not self.data:
             return None
-        return data.fit(data.load(self.data, self.target or None), self.resolved.inputs)
+        return data.fit(_load(self.data, self.target or None), self.resolved.inputs)
 
     @property
     def example(self) -> pd.DataFrame | None:
@@ -88,6 +93,11 @@ class Material:
 def converted(onnx: str) -> OnnxModel:
     """Load the converted model from its file."""
     return session.OnnxModel(Path(onnx).read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _load(path: str, target: str | None) -> Rows:
+    return data.load(path, target)
 
 
 @lru_cache(maxsize=1)

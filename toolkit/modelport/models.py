@@ -51,7 +51,7 @@ class ModelRef:
     @property
     def service_name(self) -> str:
         """A name for its service, derived from the model's: a valid DNS label."""
-        base = self.name or (Path(self.uri).name if self.kind == "folder" else "model")
+        base = self.name or Path(self.uri).name
         slug = re.sub(r"[^a-z0-9]+", "-", base.lower()).strip("-")
         slug = slug if slug[:1].isalpha() else f"m-{slug}"
         return slug[:63].rstrip("-")

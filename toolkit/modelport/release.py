@@ -6,22 +6,25 @@ that knows how, and writes its own. Paths come in as strings, as pipelines pass 
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelport import benchmark as benchmarks
 from modelport import evaluate as evaluation
 from modelport import explain as explanation
-from modelport import gates, keeping, manifests, rollout, targets, tracking
+from modelport import gates, keeping, live, manifests, rollout, targets, timing, tracking
 from modelport.config import settings
 from modelport.convert import flavour, parity, session
-from modelport.endpoints import Endpoint, encode, instances
-from modelport.errors import CertificateFailed, DeploymentFailed, GateFailed, UnsupportedModel
+from modelport.errors import (
+    CertificateFailed,
+    DeploymentFailed,
+    GateFailed,
+    ModelportError,
+    UnsupportedModel,
+)
 from modelport.journal import say
 from modelport.material import Material, converted
 from modelport.models import ModelRef
@@ -36,7 +39,6 @@ from modelport.reports import (
     Explanation,
     Footprint,
     Gates,
-    Latency,
     Registration,
     Resolution,
     RuntimeSettings,
@@ -45,13 +47,10 @@ from modelport.reports import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modelport.convert.base import Model
     from modelport.targets.base import Target
 
 _BATCH_SIZES = (1, 256)
-_LIVE_CONCURRENCY = 8
 
 
 def resolve(*, model: str, source: str, report: str) -> None:
@@ -145,14 +144,14 @@ def benchmark(
     batches = {
         size: material.sample.sample(size, replace=True, random_state=0) for size in _BATCH_SIZES
     }
-    measured, footprint = _time_native(material, batches)
+    measured, footprint = timing.time_native(material, batches)
     footprints: dict[Subject, Footprint] = {"native": footprint}
     chosen = RuntimeSettings()
     table: tuple[Candidate, ...] = ()
     if Conversion.read(conversion).converted:
         graph = Path(onnx).read_bytes()
-        chosen, table = _choose_settings(graph, batches[1])
-        more, footprints["converted"] = _time_converted(graph, chosen, batches)
+        chosen, table = timing.choose_settings(graph, batches[1])
+        more, footprints["converted"] = timing.time_converted(graph, chosen, batches)
         measured += more
     Benchmark(
         measurements=tuple(measured), footprints=footprints, settings=chosen, candidates=table
@@ -190,44 +189,39 @@ def log(
     resolution = Resolution.read(reports["resolution"])
     done = Conversion.read(reports["conversion"])
     timed = Benchmark.read(reports["benchmark"])
-    run_id = tracking.start_run(release_id, service, resolution)
-    if done.converted:
-        name = f"{resolution.name or service}-onnx"
-        version = tracking.log_onnx(
-            run_id,
-            name,
-            Path(onnx).read_bytes(),
-            resolution,
-            done,
-            timed.settings,
-            tracking.input_example(Path(source)),
-            Path(package),
-        )
-        uri = f"models:/{name}/{version}"
-    else:
-        shutil.copytree(source, package, dirs_exist_ok=True)
+    with tracking.release_run(release_id, service, resolution) as run_id:
         uri = resolution.uri
-    dossier = Dossier(
-        release_id=release_id,
-        model=resolution.source,
-        service=service,
-        namespace=namespace,
-        started_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        resolution=resolution,
-        conversion=done,
-        certificate=Certificate.read(reports["certificate"]),
-        evaluation=Evaluation.read(reports["evaluation"]),
-        benchmark=timed,
-        explanation=Explanation.read(reports["explanation"]),
-        registration=Registration(
-            run_id=run_id,
-            run_url=tracking.run_url(run_id),
-            view_command=tracking.view_command(),
-            model_uri=uri,
-        ),
-    )
-    keeping.keep_figures(dossier)
-    dossier.write(report)
+        if done.converted:
+            name = f"{resolution.name or service}-onnx"
+            example = tracking.input_example(Path(source))
+            graph = Path(onnx).read_bytes()
+            version = tracking.log_onnx(
+                run_id, name, graph, resolution, done, timed.settings, example, Path(package)
+            )
+            uri = f"models:/{name}/{version}"
+        else:
+            shutil.copytree(source, package, dirs_exist_ok=True)
+        dossier = Dossier(
+            release_id=release_id,
+            model=resolution.source,
+            service=service,
+            namespace=namespace,
+            started_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            resolution=resolution,
+            conversion=done,
+            certificate=Certificate.read(reports["certificate"]),
+            evaluation=Evaluation.read(reports["evaluation"]),
+            benchmark=timed,
+            explanation=Explanation.read(reports["explanation"]),
+            registration=Registration(
+                run_id=run_id,
+                run_url=tracking.run_url(run_id),
+                view_command=tracking.view_command(),
+                model_uri=uri,
+            ),
+        )
+        keeping.keep_figures(dossier)
+        dossier.write(report)
 
 
 def gate(*, dossier: str, slo: str, report: str) -> bool:
@@ -254,23 +248,24 @@ def deploy(*, dossier: str, gates: str, package: str, report: str) -> None:
         DeploymentFailed: It never was; the service is as it was before.
     """
     known, place = Dossier.read(dossier), targets.local()
+    place.prepare()  # only a target that runs knows what it serves now
     previous = place.get(known.service, known.namespace)
     begin = time.monotonic()
     try:
         staged = place.stage(Path(package), known.namespace, known.service, known.release_id)
         ready = place.wait_ready(place.apply(service_manifest(known, staged)), say)
+        Deployment(
+            service=known.service,
+            namespace=known.namespace,
+            revision=ready["status"]["components"]["predictor"]["latestReadyRevision"],
+            url=ready["status"]["url"],
+            target=place.name,
+            ready_seconds=time.monotonic() - begin,
+            previous=previous and manifests.applied(previous),
+        ).write(report)
     except BaseException as error:
         _give_up(known, Gates.read(gates), place, previous, error)
         raise
-    Deployment(
-        service=known.service,
-        namespace=known.namespace,
-        revision=ready["status"]["components"]["predictor"]["latestReadyRevision"],
-        url=ready["status"]["url"],
-        target=place.name,
-        ready_seconds=time.monotonic() - begin,
-        previous=previous and manifests.applied(previous),
-    ).write(report)
 
 
 def verify(
@@ -296,13 +291,13 @@ def verify(
     deployed, place = Deployment.read(deployment), targets.local()
     material = Material(source, resolution, data, target)
     try:
-        seen = _replay(known, deployed, material, onnx, slo)
+        seen = live.replay(known, deployed, material, onnx, slo)
         seen.write(report)
         _check(seen)
+        keeping.keep_verdict(known, judged, deployed, seen)
     except BaseException as error:
         _give_up(known, judged, place, deployed.previous, error)
         raise
-    keeping.keep_verdict(known, judged, deployed, seen)
 
 
 STEPS: dict[str, Callable[..., bool | None]] = {
@@ -357,87 +352,6 @@ def _save(graph: bytes, path: Path) -> None:
     partial.replace(path)
 
 
-def _time_native(
-    material: Material, batches: dict[int, pd.DataFrame]
-) -> tuple[list[Latency], Footprint]:
-    say("timing the native model")
-    seconds = settings().limits.benchmark_seconds
-    native, footprint = benchmarks.loaded(material.load_native)
-    measured = [
-        benchmarks.measure("native", partial(native.predict, batch), seconds, batch_size=size)
-        for size, batch in batches.items()
-    ]
-    return measured, footprint
-
-
-def _time_converted(
-    graph: bytes, chosen: RuntimeSettings, batches: dict[int, pd.DataFrame]
-) -> tuple[list[Latency], Footprint]:
-    say("timing the converted model")
-    seconds = settings().limits.benchmark_seconds
-    model, footprint = benchmarks.loaded(partial(session.OnnxModel, graph, chosen))
-    measured = [
-        benchmarks.measure("converted", partial(model.run, feed), seconds, batch_size=size)
-        for size, feed in ((size, model.feed(batch)) for size, batch in batches.items())
-    ]
-    return measured, footprint
-
-
-def _choose_settings(
-    graph: bytes, one: pd.DataFrame
-) -> tuple[RuntimeSettings, tuple[Candidate, ...]]:
-    say("choosing the runtime's settings")
-
-    def prepare(candidate: RuntimeSettings) -> benchmarks.Call:
-        model = session.OnnxModel(graph, candidate)
-        feed = model.feed(one)
-        return partial(model.run, feed)
-
-    seconds = settings().limits.benchmark_seconds / 2
-    return benchmarks.choose_settings(prepare, os.cpu_count() or 1, seconds)
-
-
-def _replay(
-    known: Dossier, deployed: Deployment, material: Material, onnx: str, slo: str
-) -> Verification:
-    """Ask the live endpoint for what the certified model answers, then time it."""
-    say("replaying rows")
-    labelled = material.rows and material.rows.sample(settings().limits.live_rows)
-    rows = labelled.inputs if labelled else material.sample
-    model: Model = converted(onnx) if known.conversion.converted else material.native
-    expected = model.answer(rows)
-    sent = instances(rows)
-    endpoint = Endpoint(deployed.url, deployed.service, connections=_LIVE_CONCURRENCY)
-    try:
-        answers = endpoint.answer(sent)
-        latencies = _time_live(endpoint, encode(sent[:1]))
-    finally:
-        endpoint.close()
-    seen = parity.compare(expected, answers)
-    metrics: dict[str, float] = {}
-    if labelled is not None and labelled.labels is not None:
-        _, metrics = evaluation.score(labelled.labels, answers, known.evaluation.task)
-    return Verification(
-        rows=len(rows),
-        rows_differing=int(seen.failed.sum()),
-        max_abs_difference=float(seen.absolute.max()),
-        label_flips=int(seen.flipped.sum()),
-        latencies=latencies,
-        metrics=metrics,
-        verdicts=gates.judge(gates.parse(slo), latencies[0], known.evaluation, metrics, "live"),
-        example=sent[0],
-    )
-
-
-def _time_live(endpoint: Endpoint, body: bytes) -> tuple[Latency, ...]:
-    say("timing the live endpoint")
-    seconds = settings().limits.benchmark_seconds
-    return tuple(
-        benchmarks.measure("live", partial(endpoint.post, body), seconds, concurrency=callers)
-        for callers in (1, _LIVE_CONCURRENCY)
-    )
-
-
 def _check(seen: Verification) -> None:
     if seen.rows_differing:
         raise DeploymentFailed(
@@ -462,4 +376,5 @@ def _give_up(
 ) -> None:
     """Put the service back, and tell MLflow why."""
     rollout.restore(place, known.service, known.namespace, known.release_id, previous)
-    keeping.keep_verdict(known, judged, error=str(error) or type(error).__name__)
+    with suppress(ModelportError):  # the error that brought us here is the one to tell
+        keeping.keep_verdict(known, judged, error=str(error) or type(error).__name__)

@@ -329,7 +329,11 @@ class StepRecord(Record):
 
 
 class ReleaseReport(Report):
-    """Everything about one release: what the cell shows and MLflow keeps as `report.json`."""
+    """Everything about one release: what the cell shows.
+
+    MLflow keeps it as `report.json`, which a step writes before the release is over: there it
+    has neither steps nor the time that all took.
+    """
 
     release_id: str
     model: str

@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -114,8 +114,22 @@ def onnx_file(folder: Path) -> Path:
     return folder / str(model.flavors["onnx"]["data"])
 
 
-def start_run(release_id: str, service: str, resolution: Resolution) -> str:
-    """Begin the MLflow run of a release; return its id."""
+@contextmanager
+def release_run(release_id: str, service: str, resolution: Resolution) -> Iterator[str]:
+    """Begin the MLflow run of a release; yield its id. An error in the block fails the run.
+
+    Otherwise it stays open, until `end_run`.
+    """
+    run_id = _start_run(release_id, service, resolution)
+    try:
+        yield run_id
+    except BaseException:
+        with suppress(TrackingError):
+            end_run(run_id, passed=False)
+        raise
+
+
+def _start_run(release_id: str, service: str, resolution: Resolution) -> str:
     with _errors():
         client, experiment = _client(), _experiment_id()
         tags = {
@@ -344,12 +358,11 @@ def _columns(schema: Any) -> tuple[Column, ...]:
 
 def _column(spec: Any) -> Column:
     required = bool(getattr(spec, "required", True))
+    name = None if spec.name is None else str(spec.name)
     if hasattr(spec, "shape") and spec.shape is not None:
-        return Column(
-            name=spec.name, type=f"tensor({spec.type})", required=required, shape=spec.shape
-        )
+        return Column(name=name, type=f"tensor({spec.type})", required=required, shape=spec.shape)
     kind = spec.type.name if hasattr(spec.type, "name") else str(spec.type)
-    return Column(name=spec.name, type=kind, required=required)
+    return Column(name=name, type=kind, required=required)
 
 
 def _signature(conversion: Conversion) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modelport import tracking
 from modelport.convert.base import Graph, NativeModel
 from modelport.convert.session import OnnxModel
+from modelport.errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from modelport.reports import Resolution
@@ -25,5 +26,8 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
 
     del resolution
     graph = native.estimator
-    onnx.checker.check_model(graph)
+    try:
+        onnx.checker.check_model(graph)
+    except onnx.checker.ValidationError as error:
+        raise UnsupportedModel(f"onnx.checker refuses the graph ({error})") from error
     return Graph(onnx=graph, converter="none (already ONNX)", libraries={"onnx": onnx.__version__})

@@ -29,6 +29,7 @@ _TOLERANCE_REASON = (
 )
 _BATCH_SIZES = (1, 2, 7, 256)
 _WORST = 5
+_INVENTED = {"integer", "long", "float", "double", "boolean"}
 
 Answers = dict[str, np.ndarray[Any, Any]]
 
@@ -77,11 +78,17 @@ def certify(native: Model, converted: Model, probes: Sequence[Probe]) -> Certifi
     return _certificate(compared, batches_agree=all(batches))
 
 
-def compare(native: Answers, converted: Answers) -> Comparison:
+def compare(native: Answers, converted: Answers, classes: Any = None) -> Comparison:
     """Compare two sets of answers on the same n rows.
 
     Outputs are matched by name; one that is missing, or has another shape, differs without
-    bound, so it can never pass.
+    bound, so it can never pass. Outputs of text are labels.
+
+    Args:
+        native: What is right: every output by name, each of shape [n] or [n, k].
+        converted: What is compared with it.
+        classes: The labels in the order of `probabilities`; with them, a flip between labels
+            that the native model holds equally likely is told from any other.
     """
     rows = len(next(iter(native.values())))
     absolute = np.zeros(rows)
@@ -90,14 +97,15 @@ def compare(native: Answers, converted: Answers) -> Comparison:
     flipped = np.zeros(rows, dtype=bool)
     for name, expected in native.items():
         given = converted.get(name)
-        if name == LABEL:
+        if name == LABEL or np.asarray(expected).dtype.kind not in "biuf":
             flipped |= _labels_differ(expected, given)
             continue
         gap, ratio, outside = _numbers_differ(expected, given)
         absolute = np.maximum(absolute, gap)
         relative = np.maximum(relative, ratio)
         beyond = np.maximum(beyond, outside)
-    return Comparison(absolute, relative, beyond, flipped, _undecided(native, rows))
+    undecided = _undecided(native, converted, classes)
+    return Comparison(absolute, relative, beyond, flipped, undecided)
 
 
 def synthetic(base: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
@@ -105,10 +113,12 @@ def synthetic(base: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
 
     The first two rows hold every numeric column's minimum and maximum.
     """
+    import pandas as pd
+
     rng = np.random.default_rng(seed)
     picked = base.sample(count, replace=True, random_state=seed).reset_index(drop=True)
     columns = {name: _stray(picked[name], base[name], rng) for name in base.columns}
-    return picked.assign(**columns)
+    return pd.DataFrame(columns)
 
 
 def invented(columns: Sequence[Column], count: int, seed: int = 0) -> pd.DataFrame:
@@ -123,7 +133,8 @@ def invented(columns: Sequence[Column], count: int, seed: int = 0) -> pd.DataFra
     names: list[Any] = [column.name for column in columns if column.name is not None]
     if columns and columns[0].shape is not None and len(columns[0].shape) == 2:
         names = list(range(columns[0].shape[1]))
-    if not names or any(column.type == "string" for column in columns):
+    table = columns and columns[0].shape is None
+    if not names or (table and any(column.type not in _INVENTED for column in columns)):
         raise DataError(
             "there is no row to certify the conversion on",
             "pass --data, or log the model with an input example",
@@ -131,8 +142,11 @@ def invented(columns: Sequence[Column], count: int, seed: int = 0) -> pd.DataFra
     shape = (count, len(names))
     values = rng.normal(size=shape) * 10 ** rng.uniform(-2, 3, size=shape)
     frame = pd.DataFrame(values, columns=names)
-    whole = {c.name: "int64" for c in columns if c.type in {"integer", "long", "boolean"}}
-    return frame.astype(whole)
+    frame = frame.astype({c.name: "int64" for c in columns if c.type in {"integer", "long"}})
+    for column in columns:
+        if column.type == "boolean":
+            frame[column.name] = rng.integers(0, 2, count).astype(bool)
+    return frame
 
 
 def _stray(column: pd.Series, source: pd.Series, rng: np.random.Generator) -> Any:
@@ -156,7 +170,7 @@ def _compare_probe(
             "give rows as the model was trained on",
         ) from error
     given = converted.answer(probe.rows)
-    return probe, expected, given, compare(expected, given)
+    return probe, expected, given, compare(expected, given, getattr(native, "classes", None))
 
 
 def _batches_agree(converted: Model, probe: Probe, whole: Answers) -> bool:
@@ -213,7 +227,7 @@ def _worst(
 ) -> tuple[WorstRow, ...]:
     found = [
         WorstRow(
-            row=int(row),
+            row=int(probe.rows.index[row]) if probe.origin == "data" else int(row),
             origin=probe.origin,
             native=_show(native, row),
             converted=_show(converted, row),
@@ -236,12 +250,20 @@ def _show(answers: Answers, row: int) -> str:
 
 def _labels_differ(expected: Any, given: Any) -> np.ndarray[Any, Any]:
     rows = len(expected)
-    if given is None or np.asarray(given).reshape(-1).shape[0] != rows:
+    left = _plain(expected)
+    if given is None or _plain(given).shape != left.shape:
         return np.ones(rows, dtype=bool)
-    left, right = np.asarray(expected).reshape(-1), np.asarray(given).reshape(-1)
-    if left.dtype.kind != right.dtype.kind and "b" not in (left.dtype.kind, right.dtype.kind):
-        left, right = left.astype(str), right.astype(str)
-    return np.asarray(left != right)
+    right = _plain(given)
+    if (left.dtype.kind in "biuf") != (right.dtype.kind in "biuf"):
+        return np.ones(rows, dtype=bool)  # a number is no text, even where they print the same
+    return np.atleast_1d(np.any(np.asarray(left != right).reshape(rows, -1), axis=1))
+
+
+def _plain(labels: Any) -> np.ndarray[Any, Any]:
+    """Return labels as numbers or text; of objects numpy finds out which. [n, 1] becomes [n]."""
+    array = np.asarray(labels)
+    array = np.asarray(array.tolist()) if array.dtype.kind == "O" else array
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
 def _numbers_differ(
@@ -249,7 +271,7 @@ def _numbers_differ(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     rows = len(expected)
     left = np.asarray(expected, dtype=float).reshape(rows, -1)
-    if given is None or np.asarray(given).size != left.size:
+    if given is None or not _same_shape(np.asarray(expected), np.asarray(given)):
         unbounded = np.full(rows, np.inf)
         return unbounded, unbounded, unbounded
     right = np.asarray(given, dtype=float).reshape(rows, -1)
@@ -264,10 +286,26 @@ def _numbers_differ(
     return gap.max(axis=1), ratio.max(axis=1), outside.max(axis=1)
 
 
-def _undecided(native: Answers, rows: int) -> np.ndarray[Any, Any]:
-    """Rows whose two likeliest labels the native model holds equal, within the tolerance."""
-    probabilities = native.get(PROBABILITIES)
-    if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] < 2:
-        return np.zeros(rows, dtype=bool)
-    top = np.sort(probabilities, axis=1)[:, -2:]
-    return np.asarray(top[:, 1] - top[:, 0] <= TOLERANCE_ABS)
+def _same_shape(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
+    """Compare shapes; a column [n, 1] is as good as [n]."""
+    if right.dtype.kind not in "biuf":
+        return False
+    return left.reshape(len(left), -1).shape == right.reshape(len(right), -1).shape
+
+
+def _undecided(native: Answers, converted: Answers, classes: Any) -> np.ndarray[Any, Any]:
+    """Rows whose converted label the native model holds as likely as its own; shape [n].
+
+    Within the tolerance, that is: there float32 may choose either.
+    """
+    rows = len(next(iter(native.values())))
+    probabilities, labels = native.get(PROBABILITIES), converted.get(LABEL)
+    unknown = np.zeros(rows, dtype=bool)
+    if classes is None or probabilities is None or labels is None or len(labels) != rows:
+        return unknown
+    chosen = _plain(labels)[:, None] == _plain(classes)[None, :]
+    if chosen.shape != probabilities.shape:
+        return unknown
+    likeliest = probabilities.max(axis=1)
+    likelihood = np.where(chosen, probabilities, -np.inf).max(axis=1)
+    return np.asarray(likeliest - likelihood <= TOLERANCE_ABS)

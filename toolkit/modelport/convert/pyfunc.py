@@ -26,8 +26,13 @@ class PyfuncModel:
         self.estimator = estimator
 
     def answer(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
-        """Answer n rows: prediction [n] or [n, columns]."""
-        return {PREDICTION: np.asarray(self.predict(rows))}
+        """Answer n rows: prediction [n] or [n, k]; a table or dict answers by its own names."""
+        answers = self.predict(rows)
+        if hasattr(answers, "columns"):
+            answers = {str(name): answers[name].to_numpy() for name in answers.columns}
+        if isinstance(answers, dict):
+            return {name: np.asarray(values) for name, values in answers.items()}
+        return {PREDICTION: np.asarray(answers)}
 
     def predict(self, rows: pd.DataFrame) -> Any:
         """Answer as `pyfunc.predict` does."""

@@ -75,10 +75,9 @@ class OnnxModel:
         """Turn rows into the graph's inputs: one matrix, or a column [n, 1] each."""
         if len(self._dtypes) == 1:
             name, dtype = next(iter(self._dtypes.items()))
-            return {name: rows.to_numpy().astype(dtype)}
+            return {name: _array(rows, dtype)}
         return {
-            name: rows[name].to_numpy().astype(dtype).reshape(-1, 1)
-            for name, dtype in self._dtypes.items()
+            name: _array(rows[name], dtype).reshape(-1, 1) for name, dtype in self._dtypes.items()
         }
 
     def run(self, feed: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
@@ -96,6 +95,13 @@ class OnnxModel:
         return self.run(self.feed(rows))[0]
 
 
+def _array(rows: pd.DataFrame | pd.Series, dtype: Any) -> np.ndarray[Any, Any]:
+    """Turn rows into numbers or text; a missing number becomes NaN where there is one."""
+    if np.dtype(dtype).kind == "f":
+        return np.asarray(rows.to_numpy(dtype=dtype, na_value=np.nan))
+    return np.asarray(rows.to_numpy().astype(dtype))
+
+
 def optimise(graph: bytes, work: Path) -> bytes:
     """Return the graph after ONNX Runtime's basic optimisations.
 
@@ -107,7 +113,10 @@ def optimise(graph: bytes, work: Path) -> bytes:
     options = _options(RuntimeSettings())
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(work / "optimised.onnx")
-    ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    try:
+        ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises classes of its own, unexported
+        raise UnsupportedModel(f"ONNX Runtime does not load the graph ({error})") from error
     return (work / "optimised.onnx").read_bytes()
 
 

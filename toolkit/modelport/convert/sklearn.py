@@ -14,7 +14,7 @@ import numpy as np
 
 from modelport import tracking
 from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES, Graph, NativeModel, Task
-from modelport.errors import UnsupportedModel
+from modelport.errors import UnsupportedModel, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,8 @@ class SklearnModel:
 
         self.estimator = estimator
         self.task: Task = "unknown"
-        if is_classifier(estimator):
+        self.classes = getattr(estimator, "classes_", None)
+        if is_classifier(estimator) and not isinstance(self.classes, list):  # one target
             self.task = "classification"
         elif is_regressor(estimator):
             self.task = "regression"
@@ -60,6 +61,11 @@ def load(folder: Path, resolution: Resolution) -> SklearnModel:
     """Load the estimator; it gets DataFrames if it was fitted on one."""
     estimator = tracking.load_sklearn(folder)
     table = hasattr(estimator, "feature_names_in_") or any(c.name for c in resolution.inputs)
+    if not hasattr(estimator, "predict"):
+        raise UsageError(
+            f"{type(estimator).__name__} has no `predict`, so there is nothing to serve",
+            "log a model that predicts, such as a pipeline that ends with an estimator",
+        )
     return SklearnModel(estimator, takes_table=table)
 
 
@@ -70,6 +76,8 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     from skl2onnx import convert_sklearn
 
     estimator = native.estimator
+    if isinstance(getattr(estimator, "classes_", None), list):
+        raise UnsupportedModel("classifiers of several targets have no certificate yet")
     types, options = _initial_types(estimator, resolution), _options(native)
     try:
         proto = convert_sklearn(estimator, initial_types=types, options=options)
@@ -136,6 +144,8 @@ def _name_outputs(proto: Any, native: NativeModel) -> None:
     if native.task == "classification":
         wanted = [LABEL, PROBABILITIES] if _has_probabilities(native) else [LABEL]
     outputs = proto.graph.output
+    if len(outputs) < len(wanted):
+        raise UnsupportedModel(f"skl2onnx made no output for {wanted[-1]}")
     del outputs[len(wanted) :]
     for value, name in zip(outputs, wanted, strict=True):
         _rename(proto.graph, value.name, name)

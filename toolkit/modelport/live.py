@@ -1,0 +1,75 @@
+"""Trying out a live endpoint: whether it answers as the certified model does, and how fast."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelport import benchmark, evaluate, gates
+from modelport.config import settings
+from modelport.convert import flavour, parity
+from modelport.endpoints import Answers, Endpoint, encode, instances
+from modelport.journal import say
+from modelport.material import converted
+from modelport.reports import Deployment, Dossier, Latency, Verification
+
+if TYPE_CHECKING:
+    from modelport.convert.base import Model
+    from modelport.material import Material
+
+_LIVE_CONCURRENCY = 8
+
+
+def replay(
+    known: Dossier, deployed: Deployment, material: Material, onnx: str, slo: str
+) -> Verification:
+    """Ask the live endpoint for what the certified model answers, then time it."""
+    say("replaying rows")
+    labelled = material.rows and material.rows.sample(settings().limits.live_rows)
+    rows = labelled.inputs if labelled else material.sample
+    expected = _served(known, material, onnx).answer(rows)
+    sent = instances(rows if material.has_named_columns else rows.to_numpy())
+    endpoint = Endpoint(deployed.url, deployed.service, connections=_LIVE_CONCURRENCY)
+    try:
+        answers = _named_as(expected, endpoint.answer(sent))
+        latencies = _time_live(endpoint, encode(sent[:1]))
+    finally:
+        endpoint.close()
+    seen = parity.compare(expected, answers)
+    metrics: dict[str, float] = {}
+    if labelled is not None and labelled.labels is not None:
+        _, metrics = evaluate.score(labelled.labels, answers, known.evaluation.task)
+    return Verification(
+        rows=len(rows),
+        rows_differing=int(seen.failed.sum()),
+        max_abs_difference=float(seen.absolute.max()),
+        label_flips=int(seen.flipped.sum()),
+        latencies=latencies,
+        metrics=metrics,
+        verdicts=gates.judge(gates.parse(slo), latencies[0], known.evaluation, metrics, "live"),
+        example=sent[0],
+    )
+
+
+def _served(known: Dossier, material: Material, onnx: str) -> Model:
+    """Return what the endpoint runs: the graph, or the model's own flavour as a pyfunc."""
+    if known.conversion.converted:
+        return converted(onnx)
+    return flavour("python_function").load(Path(material.source), material.resolved)
+
+
+def _named_as(expected: Answers, answers: Answers) -> Answers:
+    """Name a lone live output, which V1 answers without its name, as the expected one is."""
+    if len(expected) == 1 and len(answers) == 1:
+        return dict(zip(expected, answers.values(), strict=True))
+    return answers
+
+
+def _time_live(endpoint: Endpoint, body: bytes) -> tuple[Latency, ...]:
+    say("timing the live endpoint")
+    seconds = settings().limits.benchmark_seconds
+    return tuple(
+        benchmark.measure("live", partial(endpoint.post, body), seconds, concurrency=callers)
+        for callers in (1, _LIVE_CONCURRENCY)
+    )
