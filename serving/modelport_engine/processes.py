@@ -34,8 +34,12 @@ _KILL_LIMIT = 5.0
 _START_TOLERANCE = 1.0
 # Seconds: the kernel counts a process' start from boot, and the clock may be set meanwhile.
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-_PASSED_ON_PREFIXES = ("LC_", "PYTHON", "OMP_", "CUDA_", "NVIDIA_", "SSL_CERT_")
+_PASSED_ON = (
+    *("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"),
+    *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),  # not NVIDIA_API_KEY
+)
+_PASSED_ON_PREFIXES = ("LC_", "PYTHON", "OMP_", "SSL_CERT_")
 
 
 @dataclass(frozen=True)

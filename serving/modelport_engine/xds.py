@@ -140,6 +140,17 @@ def listeners(folder: Path, port: int) -> Resource:
     return discovery("config.listener.v3.Listener", [listener])
 
 
+_UPSTREAM_HTTP = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        # The runtime closes a connection that was idle for 30 s; a request sent at that very
+        # moment would be lost, so ours are closed well before.
+        "common_http_protocol_options": {"idle_timeout": "15s"},
+        "explicit_http_config": {"http_protocol_options": {}},
+    }
+}
+
+
 def clusters(folder: Path, names: Iterable[str]) -> Resource:
     """Give one cluster for each name; its endpoints come from a file of its own."""
     return discovery(
@@ -153,6 +164,7 @@ def clusters(folder: Path, names: Iterable[str]) -> Resource:
                 "eds_cluster_config": {"eds_config": _file(folder / endpoints_file(name))},
                 # Envoy's default of 3 concurrent retries would drop requests when a replica goes.
                 "circuit_breakers": {"thresholds": [{"max_retries": 1024}]},
+                "typed_extension_protocol_options": _UPSTREAM_HTTP,
             }
             for name in sorted(names)
         ],

@@ -58,6 +58,8 @@ class Model:
 
     def is_quick(self, inputs: Tensors) -> bool:
         """Whether these inputs will probably take too little time to be worth a thread."""
+        if not self.runtime.may_run_inline:
+            return False
         return self._seconds_per_element * _elements(inputs) < _INLINE_SECONDS
 
     def check_outputs(self, names: Sequence[str]) -> None:
@@ -71,17 +73,19 @@ class Model:
         """Run the model; whatever goes wrong inside it becomes `PredictionFailed`."""
         started = time.perf_counter()
         try:
-            return self.runtime.predict(inputs, outputs)
+            answers = self.runtime.predict(inputs, outputs)
         except ServingError:
             raise
         except Exception as error:
             raise PredictionFailed(
                 f"model {self.name!r} failed: {type(error).__name__}: {error}"
             ) from error
-        finally:
-            took = (time.perf_counter() - started) / _elements(inputs)
-            # One slow answer may be a busy machine's doing: it only doubles the estimate.
-            self._seconds_per_element = min(took, 2 * self._seconds_per_element)
+        took = (time.perf_counter() - started) / _elements(inputs)
+        before = self._seconds_per_element
+        # A slow answer counts at once, or the next would hold up every caller; trust comes back
+        # slowly. A failure says nothing of how long an answer takes.
+        self._seconds_per_element = took if before == math.inf else max(took, 0.8 * before)
+        return answers
 
 
 class DataPlane:

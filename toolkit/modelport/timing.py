@@ -10,13 +10,12 @@ from modelport import benchmark
 from modelport.config import settings
 from modelport.convert import session
 from modelport.journal import say
-from modelport.reports import RuntimeSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from modelport.material import Material
-    from modelport.reports import Candidate, Footprint, Latency
+    from modelport.reports import Candidate, Footprint, Latency, RuntimeSettings
 
 
 def time_native(

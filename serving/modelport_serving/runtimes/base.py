@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from modelport_serving.tensors import Tensors, TensorSpec
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 class Runtime(ABC):
     """One model in one library. `load` comes first; `predict` may be called from many threads."""
+
+    may_run_inline: ClassVar[bool] = False
+    """Whether a quick answer may be computed in the event loop: only where nothing can block."""
 
     platform: str
     """What OIP model metadata calls the library."""

@@ -36,6 +36,8 @@ _DATATYPES = {
 class OnnxRuntime(Runtime):
     """A model in ONNX, with the session options and providers that its MLmodel file keeps."""
 
+    may_run_inline = True
+
     platform = "onnxruntime_onnx"
 
     def __init__(self, model: ServedModel) -> None:
