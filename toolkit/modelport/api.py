@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelport import data as validation
 from modelport import gates, launch, manifests, targets, workflows
-from modelport.endpoints import Endpoint, instances
 from modelport.errors import ServiceNotFound, TargetError, UsageError
 from modelport.models import ModelRef, check_namespace, check_service_name
 from modelport.render import Progress, choose
@@ -116,6 +115,8 @@ def predict(name: str, rows: Any, *, namespace: str = DEFAULT_NAMESPACE) -> pd.D
         PredictionError: It refused the rows, and why.
     """
     import pandas as pd
+
+    from modelport.endpoints import Endpoint, instances
 
     found = status(name, namespace=namespace).object
     url = found["status"].get("url")

@@ -13,8 +13,9 @@ import psutil
 
 from modelport.reports import Candidate, Footprint, Latency, RuntimeSettings, Subject
 
-_WARM_UP_CALLS = 5
+_WARM_UP_CALLS = 3
 _MIN_CALLS = 20
+_MIN_BATCH_CALLS = 8
 _MAX_CALLS = 20_000
 _MAX_SECONDS = 5.0
 
@@ -30,13 +31,15 @@ def measure(
     Args:
         call: One request of `batch_size` rows; must be safe to call from several threads
             when `concurrency` is above 1.
-        seconds: How long each caller goes on; at least 20 calls are made, within 5 s.
+        seconds: How long each caller goes on; at least 20 calls are made (8 of whole
+            batches), within 5 s.
     """
     for _ in range(_WARM_UP_CALLS):
         call()
+    least = _MIN_CALLS if batch_size == 1 else _MIN_BATCH_CALLS
     taken: list[list[float]] = [[] for _ in range(concurrency)]
     begin = time.perf_counter()
-    _in_threads([partial(_repeat, call, seconds, kept) for kept in taken])
+    _in_threads([partial(_repeat, call, seconds, least, kept) for kept in taken])
     elapsed = time.perf_counter() - begin
     times = np.concatenate([np.asarray(kept) for kept in taken]) * 1000.0
     p50, p95, p99 = (float(q) for q in np.quantile(times, [0.5, 0.95, 0.99]))
@@ -86,7 +89,7 @@ def choose_settings(
     return candidates[best], table
 
 
-def _repeat(call: Call, seconds: float, kept: list[float]) -> None:
+def _repeat(call: Call, seconds: float, least: int, kept: list[float]) -> None:
     clock = time.perf_counter
     begin = clock()
     while len(kept) < _MAX_CALLS:
@@ -95,7 +98,7 @@ def _repeat(call: Call, seconds: float, kept: list[float]) -> None:
         end = clock()
         kept.append(end - start)
         spent = end - begin
-        if (spent >= seconds and len(kept) >= _MIN_CALLS) or spent >= _MAX_SECONDS:
+        if (spent >= seconds and len(kept) >= least) or spent >= _MAX_SECONDS:
             return
 
 

@@ -129,8 +129,9 @@ class Launch:
     def _run(self, place: Target, on_steps: OnSteps) -> int:
         """Run the pipeline's process with its workbenches; return its exit code.
 
-        The target is made ready while the workbenches warm up: if it cannot be, there is no use
-        in going on, and only once it is do we know what there is to go back to.
+        The target is made ready while everything warms up, long before a step deploys: if it
+        cannot be, there is no use in going on, and only once it is do we know what there is to
+        go back to.
         """
         workflows.Request(PIPELINE, self._arguments).write(self._folder)
         environment = {
@@ -143,8 +144,6 @@ class Launch:
             (self._folder / "log.txt").open("wb") as log,
             workbench.started(environment, log) as variables,
         ):
-            place.prepare()
-            self._previous = place.get(*self._service)
             process = subprocess.Popen(
                 [sys.executable, "-m", "modelport.workflows", str(self._folder)],
                 stdin=subprocess.DEVNULL,
@@ -154,6 +153,8 @@ class Launch:
                 start_new_session=True,  # Ctrl-C is ours to pass on, after which we clean up
             )
             try:
+                place.prepare()
+                self._previous = place.get(*self._service)
                 while process.poll() is None:
                     self._read()
                     on_steps(self.steps())
