@@ -179,25 +179,35 @@ class EngineClient:
     def shutdown(self, timeout: float = _SHUTDOWN_LIMIT) -> None:
         """Stop the engine and all that it started; return when every process is gone.
 
-        What an engine that was killed has left behind is stopped too.
+        One that does not answer is ended by force, and what an engine that was killed has left
+        behind is stopped too.
 
         Raises:
             WaitTimedOut: when the engine does not end in time.
         """
-        from modelport_engine.processes import is_alive, kill_strays
+        from modelport_engine.lock import end_holder
+        from modelport_engine.processes import kill_strays
 
-        info = self._info_if_running()
-        if info:
+        try:
+            pid = self.info()["pid"]
             self._call("POST", "/shutdown")
-            deadline = time.monotonic() + timeout
-            while is_alive(info["pid"]):
-                if time.monotonic() > deadline:
-                    raise WaitTimedOut(
-                        f"the engine with pid {info['pid']} has not ended after {timeout:g} s",
-                        f"see {self.paths.log}",
-                    )
-                time.sleep(_POLL)
+        except EngineUnavailable:
+            end_holder(self.paths, timeout)
+        else:
+            self._wait_for_end(pid, timeout)
         kill_strays(self.paths.home, keep=set())
+
+    def _wait_for_end(self, pid: int, timeout: float) -> None:
+        from modelport_engine.processes import is_alive
+
+        deadline = time.monotonic() + timeout
+        while is_alive(pid):
+            if time.monotonic() > deadline:
+                raise WaitTimedOut(
+                    f"the engine with pid {pid} has not ended after {timeout:g} s",
+                    f"see {self.paths.log}",
+                )
+            time.sleep(_POLL)
 
     def _start(self, gateway_port: int | None, deadline: float) -> None:
         command = [sys.executable, "-P", "-m", "modelport_engine", "--detach"]

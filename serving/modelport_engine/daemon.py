@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import resource
 import signal
 import socket
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,9 @@ import uvicorn
 
 from modelport_engine.api import application
 from modelport_engine.controller import Changes, Controller
-from modelport_engine.errors import HomeInUse
 from modelport_engine.fleet import Fleet
 from modelport_engine.gateway import Gateway
+from modelport_engine.lock import locked
 from modelport_engine.paths import reachable, storage_failed
 from modelport_engine.processes import kill_strays
 from modelport_engine.reconciler import World
@@ -27,7 +26,7 @@ from modelport_engine.routing import Routing
 from modelport_engine.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from modelport_engine.paths import EnginePaths
     from modelport_engine.settings import Settings
@@ -59,7 +58,7 @@ def run(
         StorageFailed: when the home cannot be written.
     """
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    with _locked(paths):
+    with locked(paths):
         _raise_file_limit()
         asyncio.run(_serve(paths, settings, gateway_port, ready))
 
@@ -69,19 +68,18 @@ async def _serve(
 ) -> None:
     store = Store(paths.database)
     try:
-        controller = await _assemble(paths, settings, store, gateway_port)
+        controller, listener = await _start(paths, settings, store, gateway_port)
         try:
-            await controller.start()
-            await _answer(controller, ready)
+            await _answer(controller, listener, ready)
         finally:
             await controller.stop()
     finally:
         store.close()
 
 
-async def _assemble(
+async def _start(
     paths: EnginePaths, settings: Settings, store: Store, gateway_port: int | None
-) -> Controller:
+) -> tuple[Controller, socket.socket]:
     """Take over what an earlier engine left running, and kill what it did not record."""
     fleet = Fleet(paths, store, settings, os.environ)
     gateway = Gateway(paths, store, settings.gateway_workers)
@@ -89,7 +87,20 @@ async def _assemble(
     known = {replica.record.pid for replica in adopted} | ({gateway.pid} if gateway.pid else set())
     strays = kill_strays(paths.home, keep=known)
     log.info("took over %d replicas, killed %d strays", len(adopted), len(strays))
-    await gateway.claim(gateway_port, settings.gateway_port)
+    try:
+        await gateway.claim(gateway_port, settings.gateway_port)
+        controller = _assemble(paths, settings, store, fleet, gateway)
+        await controller.start()
+        return controller, _listen(paths)
+    except BaseException:
+        # What was taken over serves on, for the next engine to take over.
+        kill_strays(paths.home, keep=known)
+        raise
+
+
+def _assemble(
+    paths: EnginePaths, settings: Settings, store: Store, fleet: Fleet, gateway: Gateway
+) -> Controller:
     changes = Changes()
     world = World(
         paths=paths,
@@ -103,14 +114,15 @@ async def _assemble(
     return Controller(world, changes)
 
 
-async def _answer(controller: Controller, ready: Callable[[], None]) -> None:
+async def _answer(
+    controller: Controller, listener: socket.socket, ready: Callable[[], None]
+) -> None:
     """Serve the API until the end is asked for; it answers until all processes have ended."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = _Server(_configuration(controller, stop.set))
-    listener = _listen(controller.world.paths)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     serving.add_done_callback(lambda _: stop.set())
     try:
@@ -187,26 +199,3 @@ def _listen(paths: EnginePaths) -> socket.socket:
         listener.close()
         raise storage_failed(paths.home, error) from error
     return listener
-
-
-@contextmanager
-def _locked(paths: EnginePaths) -> Iterator[None]:
-    """Hold the home's lock; the kernel gives it back however this process ends."""
-    try:
-        file = paths.lock.open("a+")
-    except OSError as error:
-        raise storage_failed(paths.home, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise HomeInUse(
-                f"the engine with pid {holder} already works on {paths.home}",
-                "use that one, or stop it with `modelport down`",
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield

@@ -6,6 +6,7 @@
     │   ├── HomeInUse           another engine already works on this home
     │   └── PortInUse           another process listens on the gateway's port
     ├── StorageFailed           the home is full or not writable
+    ├── SpawnFailed             the system refused to start a process
     ├── GatewayFailed           Envoy did not start, or did not take its configuration
     ├── InvalidObject           the InferenceService cannot be accepted as written
     ├── NotFound                no such InferenceService
@@ -82,6 +83,12 @@ class StorageFailed(EngineError):
     reason = "InsufficientStorage"
 
 
+class SpawnFailed(EngineError):
+    """The system refused to start a process."""
+
+    reason = "SpawnFailed"
+
+
 class GatewayFailed(EngineError):
     """Envoy did not start, or did not take its configuration."""
 
@@ -127,6 +134,7 @@ BY_REASON: dict[str, type[EngineError]] = {
         HomeInUse,
         PortInUse,
         StorageFailed,
+        SpawnFailed,
         GatewayFailed,
         InvalidObject,
         NotFound,

@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelport_engine.records import timestamp
+from modelport_engine.records import replica_name, timestamp
 
 if TYPE_CHECKING:
     from modelport_engine.fleet import Replica
@@ -21,20 +21,19 @@ STABLE = 60.0
 
 @dataclass
 class Trouble:
-    """The crashes of one revision. `not_before` is in the event loop's time, seconds."""
+    """The crashes of one slot of a revision. `not_before` is in the event loop's time, seconds."""
 
     crashes: int = 0
     failure: dict[str, Any] | None = None
     not_before: float = 0.0
 
-    def note(
-        self, replica: Replica, failure: dict[str, Any], now: float, settings: Settings
-    ) -> None:
+    def note(self, failure: dict[str, Any], served: float, now: float, settings: Settings) -> None:
         """Count a crash and set when to try again.
 
         The first time at once, then after a while that doubles with each crash, within a bound.
+        `served`: the seconds that the replica was ready.
         """
-        if replica.ready and now - replica.since > STABLE:
+        if served > STABLE:
             self.crashes = 0
         doublings = min(self.crashes - 1, 30)
         delay = settings.backoff_first * 2.0**doublings if self.crashes else 0.0
@@ -43,16 +42,22 @@ class Trouble:
         self.crashes += 1
 
 
+def start_failure_info(revision: str, slot: int, reason: Reason, message: str) -> dict[str, Any]:
+    """Give KServe's lastFailureInfo for a replica that has no process."""
+    return {
+        "location": replica_name(revision, slot),
+        "reason": reason,
+        "message": message,
+        "modelRevisionName": revision,
+        "time": timestamp(),
+    }
+
+
 def failure_info(replica: Replica, reason: Reason, message: str) -> dict[str, Any]:
     """Give KServe's lastFailureInfo; the message ends with the last lines of the replica's log."""
     words = replica.last_words()
-    info: dict[str, Any] = {
-        "location": replica.name,
-        "reason": reason,
-        "message": f"{message}: {words}" if words else message,
-        "modelRevisionName": replica.record.revision,
-        "time": timestamp(),
-    }
+    message = f"{message}: {words}" if words else message
+    info = start_failure_info(replica.record.revision, replica.record.slot, reason, message)
     if replica.process.exit_code is not None:
         info["exitCode"] = replica.process.exit_code
     return info

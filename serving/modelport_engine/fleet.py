@@ -13,7 +13,7 @@ from modelport_engine import fetch
 from modelport_engine.objects import Model, storage_path
 from modelport_engine.ports import replica_port
 from modelport_engine.processes import Process, ProcessId, adopt, runtime_environment, spawn
-from modelport_engine.records import ReplicaRecord
+from modelport_engine.records import ReplicaRecord, replica_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Replica:
     @property
     def name(self) -> str:
         """Name as Kubernetes would give a pod."""
-        return f"{self.record.revision}-{self.record.slot}"
+        return replica_name(self.record.revision, self.record.slot)
 
     def last_words(self) -> str:
         """Give the last lines that it wrote, those of a traceback's frames left out."""
@@ -116,6 +116,7 @@ class Fleet:
         """Start a process for one slot of a revision.
 
         Raises:
+            SpawnFailed: when the system refuses the command.
             StorageFailed: when its log or its record cannot be written.
         """
         port = replica_port({replica.record.port for replica in self._replicas})
@@ -184,7 +185,7 @@ class Fleet:
         }
 
     def _log(self, key: Key, revision: str, slot: int) -> Path:
-        return self._paths.service_logs(*key) / f"{revision}-{slot}.log"
+        return self._paths.service_logs(*key) / f"{replica_name(revision, slot)}.log"
 
 
 def _rotate(path: Path) -> int:

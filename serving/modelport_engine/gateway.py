@@ -108,6 +108,7 @@ class Gateway:
 
         Raises:
             GatewayFailed: when Envoy does not start.
+            SpawnFailed: when its process cannot be started.
             StorageFailed: when the files cannot be written.
         """
         async with self._lock:
@@ -184,8 +185,14 @@ class Gateway:
             environment={"PATH": os.defpath},
         )
         identity = self._process.identity
-        self._store.remember("gateway_process", [identity.pid, identity.started])
-        await self._taken(versions, START_LIMIT)
+        try:
+            self._store.remember("gateway_process", [identity.pid, identity.started])
+            await self._taken(versions, START_LIMIT)
+        except BaseException:
+            # While it lives it counts as running, and nobody would start another one.
+            await self._process.stop(grace=0.0)
+            self._process = None
+            raise
         self._applied, self._answering = table, True
         log.info("gateway on %s, pid %d", self.url, identity.pid)
 

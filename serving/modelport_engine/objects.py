@@ -151,6 +151,7 @@ def read_predictor(spec: dict[str, Any]) -> Predictor:
         raise _plain(error) from error
     storage_path(parsed.model.storage_uri)
     _check_args(parsed.model.args)
+    _check_env(parsed.model.env)
     return parsed
 
 
@@ -231,6 +232,15 @@ def _check_args(args: list[str]) -> None:
             raise InvalidObject(
                 f"spec.predictor.model.args {arg!r} cannot be given",
                 f"take it out; the engine itself sets {', '.join(_ENGINE_ARGS)}",
+            )
+
+
+def _check_env(env: list[EnvVar]) -> None:
+    for index, variable in enumerate(env):
+        if "\0" in variable.value:
+            raise InvalidObject(
+                f"spec.predictor.model.env[{index}].value has a NUL character",
+                "no process can get it; take it out",
             )
 
 

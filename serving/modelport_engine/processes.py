@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
+from modelport_engine.errors import SpawnFailed
 from modelport_engine.paths import storage_failed
 
 if TYPE_CHECKING:
@@ -134,12 +135,17 @@ def spawn(
     """Start a command in a session of its own, its output appended to `log`.
 
     Raises:
+        SpawnFailed: when the system refuses the command.
         StorageFailed: when the log cannot be written.
     """
     marked = {**environment, HOME_MARK: str(home)}
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        output = log.open("ab")
+    except OSError as error:
+        raise storage_failed(home, error) from error
+    with output:
+        try:
             popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -149,8 +155,11 @@ def spawn(
                 env=marked,
                 start_new_session=True,
             )
-    except OSError as error:
-        raise storage_failed(home, error) from error
+        except (OSError, ValueError) as error:
+            raise SpawnFailed(
+                f"{command[0]} cannot be started ({getattr(error, 'strerror', None) or error})",
+                "correct the command, its arguments or its environment",
+            ) from error
     return Process(_identity(popen), home, _Child(popen))
 
 

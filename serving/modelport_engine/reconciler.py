@@ -12,10 +12,10 @@ import logging
 import shutil
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from modelport_engine.errors import EngineError, GatewayFailed, NotFound
-from modelport_engine.failures import Trouble, exit_message, failure_info
+from modelport_engine.errors import EngineError, GatewayFailed, NotFound, SpawnFailed
+from modelport_engine.failures import Trouble, exit_message, failure_info, start_failure_info
 from modelport_engine.objects import read_predictor
 from modelport_engine.planner import plan
 from modelport_engine.records import timestamp
@@ -24,6 +24,7 @@ from modelport_engine.status import Facts, status
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from modelport_engine.failures import Reason
     from modelport_engine.fleet import Fleet, Replica
     from modelport_engine.gateway import Gateway
     from modelport_engine.objects import Predictor
@@ -80,7 +81,7 @@ class Reconciler:
         self._world = world
         self._wake = asyncio.Event()
         self._settled = False
-        self._trouble: dict[str, Trouble] = {}
+        self._trouble: dict[tuple[str, int], Trouble] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -107,7 +108,6 @@ class Reconciler:
         observed = self._observe()
         service, gateway = observed.service, self._world.gateway
         wanted, serving = observed.predictor.replicas, service.rolled_out or ""
-        trouble = self._trouble.get(serving)
         facts = Facts(
             service=service,
             revisions=observed.revisions,
@@ -115,7 +115,7 @@ class Reconciler:
             wanted=wanted,
             ready=observed.ready,
             started=observed.started,
-            crash=trouble.failure if trouble and observed.ready[serving] < wanted else None,
+            crash=self._last_failure(serving) if observed.ready[serving] < wanted else None,
             url=gateway.url_of(*self.key) if gateway.answering else None,
         )
         document = status(facts, timestamp())
@@ -192,30 +192,55 @@ class Reconciler:
                 self._note_failure(replica, message, hopeless=True)
 
     def _note_failure(self, replica: Replica, message: str, *, hopeless: bool = False) -> None:
-        """Forget a replica that has ended; give a new revision up when it had its chances."""
-        world, name = self._world, replica.record.revision
-        world.fleet.forget(replica)
+        """Forget a replica that has ended, and count its crash."""
+        self._world.fleet.forget(replica)
+        now = asyncio.get_running_loop().time()
+        served = now - replica.since if replica.ready else 0.0
+        failure = failure_info(replica, self._reason(replica.record.revision), message)
+        self._count(failure, replica.record.slot, served, hopeless=hopeless)
+
+    def _reason(self, name: str) -> Reason:
         revision = self._observe().revision(name)
-        new = revision is not None and revision.state == "Pending"
-        failure = failure_info(replica, "ModelLoadFailed" if new else "RuntimeUnhealthy", message)
+        return "ModelLoadFailed" if revision and revision.state == "Pending" else "RuntimeUnhealthy"
+
+    def _count(
+        self, failure: dict[str, Any], slot: int, served: float = 0.0, *, hopeless: bool = False
+    ) -> None:
+        """Give a new revision up when one of its replicas had its chances."""
+        world, name = self._world, failure["modelRevisionName"]
         log.warning("%s: %s", self.key, failure["message"])
-        trouble = self._trouble.setdefault(name, Trouble())
-        trouble.note(replica, failure, asyncio.get_running_loop().time(), world.settings)
+        trouble = self._trouble.setdefault((name, slot), Trouble())
+        trouble.note(failure, served, asyncio.get_running_loop().time(), world.settings)
         given_up = hopeless or trouble.crashes >= world.settings.start_attempts
-        if revision and new and given_up:
+        revision = self._observe().revision(name)
+        if revision and revision.state == "Pending" and given_up:
             world.store.fail(revision, failure)
+
+    def _last_failure(self, name: str) -> dict[str, Any] | None:
+        failures = [trouble.failure for place, trouble in self._trouble.items() if place[0] == name]
+        known = (failure for failure in failures if failure)
+        return max(known, key=lambda failure: str(failure["time"]), default=None)
 
     def _start_missing(self, observed: _Observed, wanted: Plan) -> None:
         now = asyncio.get_running_loop().time()
         for name, count in wanted.replicas.items():
-            revision, trouble = observed.revision(name), self._trouble.get(name)
-            if revision is None or (trouble and now < trouble.not_before):
-                continue
+            revision = observed.revision(name)
             used = {
                 replica.record.slot for replica in self._active() if replica.record.revision == name
             }
-            for slot in set(range(1, count + 1)) - used:
-                self._world.fleet.start(revision, slot)
+            # After scaling down, those that stayed may have slots beyond the count.
+            free = [slot for slot in range(1, count + 1) if slot not in used]
+            for slot in free[: max(0, count - len(used))]:
+                trouble = self._trouble.get((name, slot))
+                if revision and not (trouble and now < trouble.not_before):
+                    self._start(revision, slot)
+
+    def _start(self, revision: Revision, slot: int) -> None:
+        try:
+            self._world.fleet.start(revision, slot)
+        except SpawnFailed as error:
+            reason = self._reason(revision.name)
+            self._count(start_failure_info(revision.name, slot, reason, str(error)), slot)
 
     async def _route(self, observed: _Observed, wanted: Plan) -> bool:
         """Send the traffic where the plan says; True when the gateway does."""
@@ -248,8 +273,12 @@ class Reconciler:
         return True
 
     def _retire_unwanted(self, wanted: Plan) -> None:
-        for replica in self._active():
-            if replica.record.slot > wanted.replicas.get(replica.record.revision, 0):
+        kept: Counter[str] = Counter()
+        # Those that serve stay as long as others can go instead.
+        for replica in sorted(self._active(), key=_by_worth):
+            name = replica.record.revision
+            kept[name] += 1
+            if kept[name] > wanted.replicas.get(name, 0):
                 self._retire(replica)
 
     def _retire(self, replica: Replica) -> None:
@@ -265,6 +294,15 @@ class Reconciler:
         self._wake.set()
 
     async def _drain_and_stop(self, replica: Replica) -> None:
+        try:
+            await self._end(replica)
+        except Exception:
+            # The next step sees it again, and tries again.
+            await asyncio.sleep(_PAUSE)
+            replica.retiring = False
+            raise
+
+    async def _end(self, replica: Replica) -> None:
         world, revision = self._world, replica.record.revision
         # One of several replicas of a revision that serves leaves the table here; Envoy drains it.
         await self._push()
@@ -277,9 +315,9 @@ class Reconciler:
         world = self._world
         world.routing.drop(self.key)
         await self._push()
-        for replica in self._active():
-            self._retire(replica)
-        while self._retiring:
+        while self._retiring or world.fleet.of(self.key):
+            for replica in self._active():
+                self._retire(replica)
             await asyncio.gather(*self._retiring, return_exceptions=True)
         shutil.rmtree(world.paths.service_logs(*self.key), ignore_errors=True)
         world.store.remove(self.key)
@@ -293,3 +331,7 @@ class Reconciler:
             and observed.revisions[-1].state != "Pending"
             and all(observed.ready[name] == count for name, count in wanted.replicas.items())
         )
+
+
+def _by_worth(replica: Replica) -> tuple[bool, int]:
+    return not (replica.ready and replica.process.running), replica.record.slot

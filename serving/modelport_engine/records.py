@@ -77,6 +77,11 @@ class ReplicaRecord:
     ready: bool
 
 
+def replica_name(revision: str, slot: int) -> str:
+    """Name a replica as Kubernetes would a pod."""
+    return f"{revision}-{slot}"
+
+
 def timestamp() -> str:
     """Give the time as Kubernetes writes it: UTC, whole seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -191,23 +191,27 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asking = [thread.is_alive() for thread in self._threads]
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        assert all(asking), "a caller ended early: what it did not ask could not fail"
 
     def _call(self) -> None:
         connection = http.client.HTTPConnection(self._address, timeout=10)
         while not self._stop.wait(0.005):
             try:
-                connection.request("POST", self._path, self._body)
-                response = connection.getresponse()
-                body = response.read()
-            except OSError as error:
+                self._ask(connection)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
                 self.failures.append(repr(error))
                 connection.close()
-                continue
-            if response.status == 200:
-                self.answers.append(json.loads(body)["predictions"][0])
-            else:
-                self.failures.append(f"{response.status} {body!r}")
         connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection) -> None:
+        connection.request("POST", self._path, self._body)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status == 200:
+            self.answers.append(json.loads(body)["predictions"][0])
+        else:
+            self.failures.append(f"{response.status} {body!r}")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +26,7 @@ from modelport_engine.errors import (
     PortInUse,
     RevisionFailed,
     StorageFailed,
+    WaitTimedOut,
 )
 from modelport_engine.processes import is_alive
 
@@ -221,6 +226,33 @@ def test_replicas_follow_min_replicas_without_a_new_revision(running: Home) -> N
     assert grown["metadata"]["generation"] == 2
 
 
+def test_scaling_down_keeps_the_replica_that_serves(home: Home) -> None:
+    home.start()
+    model = home.model("one")
+    url = home.deploy(home.service(model, minReplicas=2))["status"]["url"]
+    pids = replica_pids(home)
+    home.model("one", never_ready=True)
+    os.kill(pids[1], signal.SIGKILL)
+    home.eventually(lambda: replica_pids(home).get(1) not in (None, pids[1]))
+    home.deploy(home.service(model))
+    home.eventually(lambda: len(list(owned_replicas(home))) == 1)
+    assert home.predict(url)["pid"] == pids[2]
+
+
+def test_a_replica_that_could_not_be_retired_is_retired_later(home: Home) -> None:
+    obstacle = retire_in_vain(home)
+    obstacle.rmdir()
+    home.eventually(lambda: len(list(owned_replicas(home))) == 1)
+    home.client.wait_ready("tumor", timeout=10)
+
+
+def test_delete_also_ends_a_replica_that_could_not_be_retired(home: Home) -> None:
+    obstacle = retire_in_vain(home)
+    obstacle.rmdir()
+    home.client.delete("tumor", timeout=10)
+    assert list(owned_replicas(home)) == []
+
+
 def test_delete_removes_processes_routes_and_logs(running: Home) -> None:
     model = running.model("one")
     url = running.deploy(running.service(model))["status"]["url"]
@@ -265,6 +297,68 @@ def test_shutdown_also_ends_what_a_killed_engine_left(home: Home) -> None:
     assert len(home.living()) >= 2
     home.client.shutdown()
     assert home.living() == []
+
+
+def test_shutdown_ends_an_engine_that_does_not_answer(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelport_engine.client._ANSWER_LIMIT", 0.5)
+    monkeypatch.setattr("modelport_engine.lock.TERM_GRACE", 0.5)
+    info = home.start()
+    home.deploy(home.service(home.model("one")))
+    os.kill(info["pid"], signal.SIGSTOP)
+    home.client.shutdown()
+    assert home.living() == []
+
+
+def test_shutdown_spares_a_stranger_that_has_the_id_of_an_engine_that_is_gone(home: Home) -> None:
+    paths = home.client.paths
+    paths.prepare()
+    paths.lock.write_text(f"{os.getpid()}\n")
+    other = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, 2); print(1); input()"
+    with subprocess.Popen(
+        [sys.executable, "-uc", other, str(paths.lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"1\n"
+        with pytest.raises(WaitTimedOut, match=r"engine\.lock has not ended after 0\.2 s"):
+            home.client.shutdown(timeout=0.2)
+        holder.kill()
+
+
+def test_a_start_that_fails_leaves_what_it_took_over(home: Home) -> None:
+    first = home.start()
+    url = home.deploy(home.service(home.model("one")))["status"]["url"]
+    replica = home.predict(url)["pid"]
+    os.kill(first["pid"], signal.SIGKILL)
+    home.eventually(lambda: not home.client.is_running())
+    socket_path = home.client.paths.socket
+    socket_path.unlink()
+    socket_path.mkdir()
+    with pytest.raises(StorageFailed):
+        home.start()
+    assert home.predict(url)["pid"] == replica
+
+    (envoy,) = (process for process in owned(home) if "envoy" in process.name())
+    envoy.kill()
+    home.eventually(lambda: not is_alive(envoy.pid))
+    with pytest.raises(StorageFailed):
+        home.start()
+    assert [process.pid for process in owned(home)] == [replica]
+    socket_path.rmdir()
+    home.start()
+    assert home.predict(url)["pid"] == replica
+
+
+def test_a_runtime_that_cannot_be_started_is_said_so(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPORT_ENGINE_RUNTIME", "/no/such/runtime")
+    home.start()
+    with pytest.raises(RevisionFailed, match=r"/no/such/runtime cannot be started \(No such file"):
+        home.deploy(home.service(home.model("one")))
 
 
 def test_clients_that_start_at_once_share_one_engine(home: Home) -> None:
@@ -316,9 +410,29 @@ def test_a_deep_home_works(home: Home) -> None:
 
 def answers(home: Home, url: str) -> bool:
     try:
-        return home.predict(url)["predictions"] == ["one"]
+        status, answer = home.request(url, "/v1/models/tumor:predict", b"{}")
     except OSError:
         return False
+    return status == 200 and answer["predictions"] == ["one"]
+
+
+def retire_in_vain(home: Home) -> Path:
+    """Scale down while the gateway's files cannot be written; give what is in their way."""
+    home.start()
+    model = home.model("one")
+    home.deploy(home.service(model, minReplicas=2))
+    obstacle = home.client.paths.envoy / "cds.partial"
+    obstacle.mkdir()
+    home.client.apply(home.service(model))
+    home.eventually(lambda: "ERROR" in home.client.paths.log.read_text())
+    assert len(list(owned_replicas(home))) == 2
+    return obstacle
+
+
+def replica_pids(home: Home) -> dict[int, int]:
+    """The process of each slot, as the engine has recorded them."""
+    with closing(sqlite3.connect(f"file:{home.client.paths.database}?mode=ro", uri=True)) as db:
+        return dict(db.execute("SELECT slot, pid FROM replicas"))
 
 
 def owned(home: Home) -> list[psutil.Process]:

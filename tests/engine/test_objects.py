@@ -62,6 +62,7 @@ def test_a_plain_object_is_read_with_kubernetes_defaults() -> None:
         ({"spec__predictor__timeout": 0}, "spec.predictor.timeout is wrong"),
         ({"spec__predictor__model__args": ["--http_port=1"]}, "'--http_port=1' cannot be given"),
         ({"spec__predictor__model__args": ["a\0b"]}, "cannot be given"),
+        ({"spec__predictor__model__env": [{"name": "A", "value": "a\0"}]}, r"env\[0\].value has a"),
         ({"spec__predictor__model__env": [{"name": "A=B"}]}, r"env\[0\].name is wrong"),
         ({"spec__predictor__model__protocolVersion": "v3"}, "protocolVersion is wrong"),
     ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from modelport_engine.errors import SpawnFailed, StorageFailed
 from modelport_engine.processes import (
     ProcessId,
     adopt,
@@ -103,6 +104,18 @@ def test_strays_are_those_of_the_same_home_only(home: Path) -> None:
     kill_strays(home / "other", keep=set())
     kill_strays(home, keep=set())
     assert (kept.running, other.running) == (False, False)
+
+
+def test_a_command_that_cannot_be_started_is_no_matter_of_storage(home: Path) -> None:
+    def spawned(command: list[str], log: Path) -> Process:
+        return spawn(command, home=home, log=log, folder=home, environment={})
+
+    with pytest.raises(SpawnFailed, match=r"/no/such cannot be started \(No such file"):
+        spawned(["/no/such"], home / "log")
+    with pytest.raises(SpawnFailed, match="null byte"):
+        spawned([sys.executable, "a\0b"], home / "log")
+    with pytest.raises(StorageFailed):
+        spawned([sys.executable], home)
 
 
 def test_no_credential_reaches_a_model_server() -> None:
