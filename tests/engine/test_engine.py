@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from modelport_engine.client import EngineClient
@@ -33,7 +34,6 @@ from modelport_engine.processes import is_alive
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import psutil
     from tests.engine.conftest import Home
 
 
@@ -205,9 +205,9 @@ def test_a_killed_replica_and_a_killed_gateway_come_back(home: Home) -> None:
     home.eventually(lambda: len(set(owned_replicas(home)) - {replicas[0]}) == 2)
     home.client.wait_ready("tumor", timeout=10)
 
-    (envoy,) = (process for process in owned(home) if "envoy" in process.name())
+    (envoy,) = named(home, "_bin/envoy")
     envoy.kill()
-    home.eventually(lambda: len([p for p in owned(home) if "envoy" in p.name()]) == 1)
+    home.eventually(lambda: named(home, "_bin/envoy") not in ([], [envoy]))
     home.eventually(lambda: answers(home, url))
     home.eventually(lambda: home.conditions(home.client.get("tumor"))["Ready"] == "True")
 
@@ -243,7 +243,8 @@ def test_a_replica_that_could_not_be_retired_is_retired_later(home: Home) -> Non
     obstacle = retire_in_vain(home)
     obstacle.rmdir()
     home.eventually(lambda: len(list(owned_replicas(home))) == 1)
-    home.client.wait_ready("tumor", timeout=10)
+    ready = home.client.wait_ready("tumor", timeout=10)
+    assert home.conditions(ready)["Ready"] == "True"
 
 
 def test_delete_also_ends_a_replica_that_could_not_be_retired(home: Home) -> None:
@@ -441,6 +442,14 @@ def owned(home: Home) -> list[psutil.Process]:
 
 
 def owned_replicas(home: Home) -> list[psutil.Process]:
-    return [
-        process for process in owned(home) if any("standin" in arg for arg in process.cmdline())
-    ]
+    return named(home, "standin")
+
+
+def named(home: Home, word: str) -> list[psutil.Process]:
+    """Processes of this home with a word in their command line; one may end meanwhile."""
+    found = []
+    for process in owned(home):
+        with suppress(psutil.NoSuchProcess):
+            if any(word in argument for argument in process.cmdline()):
+                found.append(process)
+    return found
