@@ -211,12 +211,6 @@ def end_run(run_id: str, *, passed: bool) -> None:
         _client().set_terminated(run_id, "FINISHED" if passed else "FAILED")
 
 
-def set_alias(name: str, alias: str, version: str) -> None:
-    """Point an alias of a registered model to a version."""
-    with _errors():
-        _client().set_registered_model_alias(name, alias, version)
-
-
 def run_url(run_id: str) -> str | None:
     """Return the run's page, or None when the store is no server."""
     uri = tracking_uri()

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 _MODULES = {"sklearn": "modelport.convert.sklearn", "onnx": "modelport.convert.onnx"}
 _FALLBACK = "modelport.convert.pyfunc"
 
-CONVERTIBLE = tuple(_MODULES)
-
 
 def flavour(name: str) -> Flavour:
     """Return the module that loads and converts models of an MLflow flavour."""
