@@ -173,6 +173,8 @@ class Fleet:
             f"--model_dir={storage_path(model.storage_uri)}",
             f"--http_port={port}",
             "--host=127.0.0.1",
+            # The gateway routes REST alone: replicas would meet on gRPC's one default port.
+            "--enable_grpc=false",
             *model.args,
         ]
 

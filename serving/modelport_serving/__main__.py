@@ -1,4 +1,4 @@
-"""`python -m modelport_serving`: serve one model with KServe's own arguments."""
+"""`python -m modelport_serving`: serve models with KServe's own arguments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from modelport_serving import workers
 from modelport_serving.errors import ServingError
 from modelport_serving.settings import PROGRAM, parse
 
@@ -13,14 +14,20 @@ from modelport_serving.settings import PROGRAM, parse
 def main() -> int:
     """Serve until told to stop. Returns the exit status: 1 when serving was not possible."""
     settings = parse()
-    logging.basicConfig(level=logging.WARNING, format=f"{PROGRAM}: %(message)s")
-    logging.getLogger("modelport_serving").setLevel(logging.INFO)
-    from modelport_serving.server import run
-
+    link = None
     try:
-        run(settings)
+        if workers.is_worker():
+            link = workers.link()
+        elif settings.workers > 1:
+            return workers.supervise(settings)
+        from modelport_serving.server import run
+
+        run(settings, link)
     except ServingError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 - an operator reads this
+        if link is not None:
+            link.failed(error)
+        else:
+            print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 - an operator reads this
         return 1
     return 0
 

@@ -1,8 +1,8 @@
 """What a served model folder is: an MLflow model folder, described by its `MLmodel` file.
 
-The `onnx` flavour is served when the folder has it, otherwise the model's own flavour through
-`python_function`. This module is pure: it reads `MLmodel`, never the model itself, and imports
-neither MLflow nor ONNX Runtime.
+The `onnx` flavour is served when the folder has it, otherwise the model's own flavour. This
+module is pure: it reads `MLmodel`, never the model itself, and imports neither MLflow nor ONNX
+Runtime.
 """
 
 from __future__ import annotations
@@ -30,7 +30,24 @@ __all__ = [
 
 MLMODEL = "MLmodel"
 ONNX = "onnx"
+XGBOOST = "xgboost"
+LIGHTGBM = "lightgbm"
+PYTORCH = "pytorch"
 PYTHON_FUNCTION = "python_function"
+# MLflow leaves out python_function for exported PyTorch programs that take several tensors.
+_STANDALONE = (ONNX, PYTORCH)
+# The classes whose own file format holds numbers and text alone.
+_PLAIN_FILES = {
+    XGBOOST: [
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+        "xgboost.sklearn.XGBRanker",
+        "xgboost.sklearn.XGBRFClassifier",
+        "xgboost.sklearn.XGBRFRegressor",
+    ],
+    LIGHTGBM: ["lightgbm.basic.Booster"],
+}
 # Where a converted model keeps the columns of the table that it was trained on: the signature
 # describes the graph's own tensors, which is what MLflow feeds.
 METADATA_KEY = "modelport"
@@ -80,14 +97,17 @@ class ServedModel:
     """A model folder that the runtime can serve.
 
     `flavour` is `onnx`, else the model's own flavour (sklearn, xgboost, ..., python_function).
-    `model_file` is where its data lies (a file or a folder), if `MLmodel` names it. Loading a
-    model that `needs_pickle` can run any code that its author put into it: every flavour but
-    onnx, for even skops trusts the types that the folder itself lists.
+    `model_file` is where its data lies (a file or a folder), if `MLmodel` names it; `example` is
+    the input example that was logged with it, and `code` the folder of modules that it imports,
+    if there are any. `config` is what `MLmodel` says of the flavour itself.
     """
 
     folder: Path
     flavour: str
     model_file: Path | None
+    example: Path | None = None
+    code: Path | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Column, ...] = ()
     outputs: tuple[Column, ...] = ()
     session_options: SessionOptions = SessionOptions()
@@ -96,8 +116,21 @@ class ServedModel:
 
     @property
     def needs_pickle(self) -> bool:
-        """Whether loading the model may run code from its folder."""
+        """Whether loading the model may run any code that its author put into it.
+
+        Only ONNX and the own formats of XGBoost and LightGBM are free of it. skops trusts the
+        types that the folder itself lists, and `torch.export.load` evaluates expressions of the
+        program as Python.
+        """
+        if self.flavour in _PLAIN_FILES:
+            return self.model_class not in _PLAIN_FILES[self.flavour]
         return self.flavour != ONNX
+
+    @property
+    def model_class(self) -> str:
+        """The class of the model, for the flavours that name it; they all began with a Booster."""
+        default = _PLAIN_FILES.get(self.flavour, [""])[0]
+        return str(self.config.get("model_class") or default)
 
 
 def read(folder: str | Path) -> ServedModel:
@@ -114,7 +147,10 @@ def read(folder: str | Path) -> ServedModel:
     return ServedModel(
         folder=root,
         flavour=flavour,
-        model_file=_model_file(root, flavour, config if flavour == ONNX else python),
+        model_file=_model_file(root, flavour, {**python, **config}),
+        example=_example(root, document.get("saved_input_example_info")),
+        code=_inside(root, config.get("code") or python.get("code")),
+        config=config,
         inputs=_columns(own.get(COLUMNS_KEY) or signature.get("inputs"), "inputs"),
         outputs=_columns(signature.get("outputs"), "outputs"),
         session_options=_session_options(config.get("onnx_session_options")),
@@ -150,8 +186,8 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
 
 
 def _flavour(flavours: Mapping[str, Any], root: Path) -> str:
-    if ONNX in flavours:
-        return ONNX
+    if standalone := next((name for name in _STANDALONE if name in flavours), None):
+        return standalone
     if PYTHON_FUNCTION not in flavours:
         has = ", ".join(map(str, flavours)) or "none"
         raise ContractError(
@@ -163,18 +199,36 @@ def _flavour(flavours: Mapping[str, Any], root: Path) -> str:
 
 
 def _model_file(root: Path, flavour: str, config: Mapping[str, Any]) -> Path | None:
-    # scikit-learn's flavour says model_path where the others say data.
-    data = config.get("data") or config.get("model_path")
+    # Where the others say data, scikit-learn's says model_path, and PyTorch's model_data.
+    data = config.get("data") or config.get("model_path") or config.get("model_data")
     if data is None:
         if flavour == ONNX:
             raise ContractError(f"{MLMODEL}: flavors.{ONNX}.data does not name the model file")
         return None
-    path = root / str(data)
-    # MLmodel may come from anywhere: a path that leaves the folder would open other files.
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ContractError(f"{MLMODEL}: the model file {data!r} lies outside the model folder")
-    if not path.exists():
+    path = _inside(root, data)
+    if path is None or not path.exists():
         raise ContractError(f"{root} has no file {data}, which {MLMODEL} names as the model")
+    return path
+
+
+def _example(root: Path, value: object) -> Path | None:
+    """Find the example in the form that MLflow's scoring server takes, else as it was given."""
+    info = _mapping(value, "saved_input_example_info")
+    name = info.get("serving_input_path") or info.get("artifact_path")
+    path = _inside(root, name)
+    return path if path and path.is_file() else None
+
+
+def _inside(root: Path, name: object) -> Path | None:
+    """Return a path that `MLmodel` names, if it names one.
+
+    The file may come from anywhere: a path that leaves the folder would open other files.
+    """
+    if name is None:
+        return None
+    path = root / str(name)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ContractError(f"{MLMODEL}: the model file {name!r} lies outside the model folder")
     return path
 
 
@@ -191,7 +245,8 @@ def _columns(text: object, side: str) -> tuple[Column, ...]:
 
 
 def _column(spec: Mapping[str, Any]) -> Column:
-    name = spec.get("name")
+    # pandas numbers columns that have no names, and MLflow keeps the numbers.
+    name = None if spec.get("name") is None else str(spec["name"])
     kind = str(spec["type"])
     if kind != "tensor":
         return Column(name=name, type=kind, required=bool(spec.get("required", True)))

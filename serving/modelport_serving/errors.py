@@ -5,8 +5,12 @@
     ├── PayloadTooLarge     the request is larger than the server takes
     ├── ModelNotFound       no model of this name is served here
     ├── ModelNotReady       the model is still loading
+    ├── Overloaded          more requests wait than the server lets wait
+    ├── DeadlineExceeded    the answer would come later than the caller waits
+    ├── Unauthenticated     the caller showed no valid token
     ├── NotSupported        a part of the protocol that this server does not have
     ├── PredictionFailed    the model itself failed on a valid request
+    ├── UpstreamFailed      the predictor behind a transformer or explainer did not answer
     ├── ModelLoadFailed     the model cannot be served at all
     │   └── ContractError   the folder is not a served model folder
     └── StartFailed         the server cannot listen where it was told to
@@ -45,12 +49,30 @@ class ModelNotReady(ServingError):
     """The model is still loading."""
 
 
+class Overloaded(ServingError):
+    """More requests wait than the server lets wait: try again after `retry_after` seconds."""
+
+    retry_after = 1
+
+
+class DeadlineExceeded(ServingError):
+    """The answer would come later than the caller waits."""
+
+
+class Unauthenticated(ServingError):
+    """The caller showed no valid token."""
+
+
 class NotSupported(ServingError):
     """A part of the protocol that this server does not have."""
 
 
 class PredictionFailed(ServingError):
     """The model itself failed on a valid request; `__cause__` says how."""
+
+
+class UpstreamFailed(ServingError):
+    """The predictor behind a transformer or explainer did not answer."""
 
 
 class ModelLoadFailed(ServingError):

@@ -1,11 +1,12 @@
 """How a request's named tensors, rows or columns become the inputs of a model.
 
-A model takes its inputs in one of three ways, found once when it is loaded:
+A model takes its inputs in one of four ways, found once when it is loaded:
 
 - `TableMapping`: one tensor [N, features], for which the signature names the columns. This is
   what scikit-learn models become in ONNX.
 - `ColumnMapping`: one tensor per signature column, each [N] or [N, 1].
 - `TensorMapping`: tensors, without column names.
+- `FreeMapping`: whatever it is given, for a model that does not say what it takes.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from modelport_serving.tensors import (
     TensorSpec,
     cast,
     check_shape,
+    datatype_of,
     from_untyped,
 )
 
 if TYPE_CHECKING:
     from modelport_serving.contract import Column
+
+ROWS = "input-0"
+"""What rows that are no objects are called, for a model that names no inputs."""
 
 _SHOWN_NAMES = 8
 _FLOAT_TYPES = ("float", "double")
@@ -49,6 +54,8 @@ class InputMapping(ABC):
 
 def mapping_for(specs: Sequence[TensorSpec], columns: Sequence[Column]) -> InputMapping:
     """Find how a model takes its inputs, from its tensors and its MLflow signature."""
+    if not specs:
+        return FreeMapping()
     named = [column for column in columns if column.name is not None and column.shape is None]
     names = [str(column.name) for column in named]
     if named and {spec.name for spec in specs} <= set(names) and all(map(_is_column, specs)):
@@ -213,6 +220,42 @@ class TensorMapping(InputMapping):
     def _fit(self, spec: TensorSpec, array: Array) -> Array:
         check_shape(spec.name, array, spec.shape)
         return cast(spec.name, array, spec)
+
+
+class FreeMapping(InputMapping):
+    """Any tensors, by any names; rows become one tensor, or a tensor for each of their columns."""
+
+    def tensors(self, given: Tensors) -> Tensors:
+        """Let every tensor through; text comes decoded."""
+        return {name: cast(name, array, _untyped(name, array)) for name, array in given.items()}
+
+    def rows(self, instances: list[Any]) -> Tensors:
+        """Map rows given as values or lists, or as objects with the same columns."""
+        first = instances[0]
+        if not isinstance(first, dict):
+            return {ROWS: _free_values(ROWS, instances)}
+        for number, row in enumerate(instances):
+            if not isinstance(row, dict) or row.keys() != first.keys():
+                raise InvalidInput(f"instance {number}: expected an object with {_list(first)}")
+        return {name: _free_values(name, [row[name] for row in instances]) for name in first}
+
+
+def _free_values(name: str, values: list[Any]) -> Array:
+    """Take JSON values as what they look like: numbers, booleans, or texts."""
+    kinds = "biuf"
+    try:
+        array = np.array(values)
+        if array.dtype.kind in kinds:
+            return array
+        texts = any(isinstance(item, str) for item in np.array(values, np.object_).reshape(-1))
+    except ValueError:
+        raise InvalidInput(f"input {name!r}: data has rows of different lengths") from None
+    datatype = "BYTES" if texts else "FP64"
+    return from_untyped(name, TensorSpec(name, datatype, (), nullable=True), values)
+
+
+def _untyped(name: str, array: Array) -> TensorSpec:
+    return TensorSpec(name, datatype_of(array), array.shape, nullable=True)
 
 
 def _picker(names: Sequence[str]) -> Callable[[Any], Sequence[Any]]:

@@ -41,6 +41,8 @@ _DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}  # what JSON may hold, by numpy kind
 _SAFE_KINDS = {"b": "b", "i": "iub", "u": "iub", "f": "fiub"}  # what a model's input takes
 _KIND_NAMES = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_FLOAT32_SQUARE = float(np.finfo(np.float32).max) ** 2
 _LENGTH = struct.Struct("<I")
 _MOST_DIMENSIONS = 64  # of a numpy array
 
@@ -84,10 +86,14 @@ def dtype_of(name: str, datatype: object) -> np.dtype[Any]:
 def from_json(name: str, datatype: object, shape: object, data: object) -> Array:
     """Decode a JSON tensor: `data` is a list, flat or nested, in row-major order.
 
+    Or it is a flat array, where the parser made one of numbers of the right kind.
+
     `null` is a missing value in a float tensor and becomes NaN. `InvalidInput` names the input,
     what was expected and what was given.
     """
     dtype = dtype_of(name, datatype)
+    if isinstance(data, np.ndarray):
+        return _shaped(name, _fitted(name, data, dtype), shape)
     if not isinstance(data, list):
         raise InvalidInput(f"input {name!r}: data must be a list, {_json_name(data)} given")
     return _shaped(name, from_values(name, dtype, data), shape)
@@ -242,6 +248,11 @@ def _fitted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
     """Convert numbers, or say which are too large for the target."""
     if array.dtype == dtype:
         return array
+    if dtype is _FLOAT32 and array.dtype is _FLOAT64:
+        # The sum of squares bounds the largest value, and costs less than watching for overflow.
+        flat = array.reshape(-1)
+        if flat.dot(flat) < _FLOAT32_SQUARE:
+            return array.astype(dtype)
     if dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:

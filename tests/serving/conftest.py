@@ -48,10 +48,19 @@ class Answer:
 class Server:
     """A server process and a client for it."""
 
-    def __init__(self, *arguments: str, port: int | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        scheme: str = "http",
+    ) -> None:
         self.port = port or free_port()
+        self.grpc_port = free_port()
+        self.scheme = scheme
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        self.pool = urllib3.PoolManager(retries=False)
+        self.grpc_address = f"{host}:{self.grpc_port}"
+        self.pool = urllib3.PoolManager(retries=False, cert_reqs="CERT_NONE")
         # A file: a pipe that nobody reads would stop a server that logs much.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill
         self.process = subprocess.Popen(
@@ -61,6 +70,8 @@ class Server:
                 "modelport_serving",
                 "--http_port",
                 str(self.port),
+                "--grpc_port",
+                str(self.grpc_port),
                 *arguments,
             ],
             stderr=self._log,
@@ -81,7 +92,7 @@ class Server:
         return self.request("POST", path, body=body, headers=headers)
 
     def request(self, method: str, path: str, **options: Any) -> Answer:
-        url = f"http://{self.address}{path}"
+        url = f"{self.scheme}://{self.address}{path}"
         reply = self.pool.request(method, url, timeout=20, **options)
         return Answer(reply.status, reply.headers, reply.data)
 
@@ -107,8 +118,8 @@ Serving = Callable[..., AbstractContextManager[Server]]
 
 
 @contextmanager
-def serving(*arguments: str, host: str = "127.0.0.1") -> Iterator[Server]:
-    server = Server(*arguments, host=host)
+def serving(*arguments: str, host: str = "127.0.0.1", scheme: str = "http") -> Iterator[Server]:
+    server = Server(*arguments, host=host, scheme=scheme)
     try:
         wait_until(server.is_ready, "the server is ready")
         yield server

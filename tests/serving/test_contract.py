@@ -82,6 +82,39 @@ def test_columns_in_the_metadata_stand_for_those_of_the_signature(tmp_path: Path
     )
 
 
+def test_reads_what_a_runtime_needs_to_know(tmp_path: Path) -> None:
+    for name in ("code", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "input_example.json").touch()
+    flavour = {"model_data": "data", "code": "code", "pytorch_version": "2.6"}
+    document = {
+        "flavors": {"pytorch": flavour},  # MLflow leaves python_function out for some of them
+        "saved_input_example_info": {"artifact_path": "input_example.json"},
+        "signature": {"inputs": '[{"name": 0, "type": "long"}]'},
+    }
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump(document))
+
+    served = contract.read(tmp_path)
+
+    assert served.model_file == tmp_path / "data"
+    assert served.code == tmp_path / "code"
+    assert served.example == tmp_path / "input_example.json"
+    assert served.config == flavour
+    assert served.inputs == (contract.Column("0", "long"),)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"saved_input_example_info": {"artifact_path": "../secret.json"}},
+        {"flavors": {"sklearn": {"code": "../code"}, "python_function": {}}},
+    ],
+)
+def test_no_path_leaves_the_folder(tmp_path: Path, document: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match="outside the model folder"):
+        contract.read(onnx_folder(tmp_path, **document))
+
+
 @pytest.mark.parametrize(
     ("flavour", "fragment"),
     [

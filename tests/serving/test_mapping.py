@@ -185,3 +185,18 @@ def test_rows_of_the_only_tensor() -> None:
     assert mapping.rows([[1, 2], [3, 4]])["x"].tolist() == [[1, 2], [3, 4]]
     with pytest.raises(InvalidInput, match="expected INT64, FP64 given"):
         mapping.rows([[1.5, 2]])
+
+
+def test_a_model_without_inputs_takes_what_it_is_given() -> None:
+    mapping = mapping_for([], [])
+
+    rows = mapping.rows([{"n": 1, "s": None, "x": [1, 2]}, {"s": "u", "n": 2, "x": [3, 4]}])
+
+    assert rows["n"].dtype == np.int64
+    assert rows["s"].tolist() == [None, "u"]
+    assert rows["x"].tolist() == [[1, 2], [3, 4]]
+    (missing,) = mapping.rows([[None, 1]]).values()
+    np.testing.assert_array_equal(missing, [[np.nan, 1]])
+    assert mapping.tensors({"t": np.array([b"\xc3\xa9"], object)})["t"].tolist() == ["é"]
+    with pytest.raises(InvalidInput, match="instance 1: expected an object with 'a'"):
+        mapping.rows([{"a": 1}, [1]])

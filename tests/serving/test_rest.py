@@ -63,7 +63,7 @@ def test_server_metadata(server: Server) -> None:
     answer = server.get("/v2").json
 
     assert answer["name"] == "modelport"
-    assert answer["extensions"] == ["binary_tensor_data"]
+    assert answer["extensions"] == ["binary_tensor_data", "model_repository"]
     assert answer["version"]
 
 
@@ -95,8 +95,8 @@ BINARY = {**TENSOR, "parameters": {"binary_data_size": 8}}
         ("GET", INFER, b"", 405, "with POST"),
         ("DELETE", PREDICT, b"", 405, "with POST"),
         ("POST", "/v2", b"", 405, "Method Not Allowed"),
-        ("POST", "/v2/models/tumor/versions/1/infer", {}, 501, "without versions"),
-        ("GET", "/v2/models/tumor/versions/1", b"", 501, "without versions"),
+        ("POST", "/v2/models/tumor/versions/1/infer", {}, 404, "no version '1'"),
+        ("GET", "/v2/models/tumor/versions/1", b"", 404, "no version '1'"),
         ("POST", "/v1/models/tumor:explain", {}, 501, "without explainer"),
         ("POST", PREDICT, b"x" * 20001, 413, "--max_body_bytes"),
         ("POST", INFER, b"x" * 20001, 413, "--max_body_bytes"),

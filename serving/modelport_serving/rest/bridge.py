@@ -1,11 +1,14 @@
-"""From one RSGI request to an ASGI application and back: FastAPI behind Granian's RSGI."""
+"""From a request to an ASGI application and back: FastAPI behind our own HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelport_serving.rest.replies import Headers, Reply
+
+if TYPE_CHECKING:
+    from modelport_serving.rest.connection import Request
 
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[
@@ -14,8 +17,8 @@ AsgiApp = Callable[
 ]
 
 
-async def call_asgi(app: AsgiApp, scope: Any, body: bytes) -> Reply:
-    """Call an ASGI application with a whole body and collect its whole answer."""
+async def call_asgi(app: AsgiApp, request: Request) -> Reply:
+    """Call an ASGI application with a whole request and collect its whole answer."""
     status = 500
     headers: Headers = []
     parts: list[bytes] = []
@@ -26,7 +29,7 @@ async def call_asgi(app: AsgiApp, scope: Any, body: bytes) -> Reply:
         if not unread:
             return {"type": "http.disconnect"}
         unread = False
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": request.body, "more_body": False}
 
     async def send(message: Message) -> None:
         nonlocal status
@@ -35,29 +38,29 @@ async def call_asgi(app: AsgiApp, scope: Any, body: bytes) -> Reply:
             headers.extend(
                 (name.decode("latin-1"), value.decode("latin-1"))
                 for name, value in message.get("headers", ())
+                if name.lower() != b"content-length"  # told anew with the whole answer
             )
         elif message["type"] == "http.response.body":
             parts.append(message.get("body", b""))
 
-    await app(_asgi_scope(scope), receive, send)
+    await app(_asgi_scope(request), receive, send)
     return Reply(status, headers, b"".join(parts))
 
 
-def _asgi_scope(scope: Any) -> Message:
-    host, _, port = scope.client.rpartition(":")
+def _asgi_scope(request: Request) -> Message:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": scope.http_version,
-        "method": scope.method,
-        "scheme": scope.scheme,
-        "path": scope.path,
+        "http_version": "1.1",
+        "method": request.method.decode("ascii"),
+        "scheme": request.scheme,
+        "path": request.path,
         "root_path": "",
-        "query_string": scope.query_string.encode("latin-1"),
+        "query_string": request.query,
         "headers": [
             (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in scope.headers.items()
+            for name, value in request.headers.items()
         ],
-        "client": (host, int(port)) if port.isdigit() else None,
+        "client": request.client,
         "server": None,
     }

@@ -1,90 +1,135 @@
-"""The HTTP edge as one raw RSGI callable, in front of FastAPI.
+"""The HTTP edge: routes requests to the data plane, or to FastAPI behind it.
 
-Predictions and health probes are answered here: FastAPI's cost per request is most of a small
-model's latency, and importing it would double the time to ready. It is loaded in a thread when
-something else is asked for the first time.
+Predictions, health and metrics are answered here: FastAPI's cost per request is several times
+that of a small model's whole answer, and importing it would double the time to ready. It is loaded
+in a thread when something else is asked for the first time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from modelport_serving.errors import PayloadTooLarge
-from modelport_serving.rest import predictions
+from modelport_serving.errors import PayloadTooLarge, Unauthenticated
+from modelport_serving.rest import compression
 from modelport_serving.rest.bridge import AsgiApp, call_asgi
+from modelport_serving.rest.predictions import Predictions
 from modelport_serving.rest.replies import Reply, error_reply, json_reply
-from modelport_serving.rest.v2 import LENGTH_HEADER
 
 if TYPE_CHECKING:
+    from modelport_serving.auth import Token
     from modelport_serving.dataplane import DataPlane
+    from modelport_serving.rest.connection import Request
 
-_V1, _PREDICT = "/v1/models/", ":predict"
-_V2, _INFER = "/v2/models/", "/infer"
-_CLOSE = ("connection", "close")
+_V1, _PREDICT, _EXPLAIN = "/v1/models/", ":predict", ":explain"
+_V2, _INFER, _V2_EXPLAIN = "/v2/models/", "/infer", "/explain"
+_VERSIONS = "/versions/"
+_OPEN_PATHS = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
+"""What needs no token: kubelets and load balancers have none."""
 
-
-class _CallerGone(Exception):
-    """The caller closed the connection before its request was whole."""
+_DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
+_DOCS_FOLDER = "/static-offline-docs/"
 
 
 class Edge:
-    """Routes requests to the data plane or to FastAPI, and counts those that are open."""
+    """Routes requests to the data plane or to FastAPI."""
 
-    def __init__(self, plane: DataPlane, *, max_body_bytes: int, enable_docs: bool) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        *,
+        max_body_bytes: int,
+        enable_docs: bool,
+        token: Token | None,
+    ) -> None:
         self.draining = False
-        self.in_flight = 0
         self.last_prediction = 0.0
+        self.max_body_bytes = max_body_bytes
         self._plane = plane
-        self._max_body_bytes = max_body_bytes
         self._enable_docs = enable_docs
+        self._token = token
+        self._predictions = Predictions(plane)
         self._management: asyncio.Future[AsgiApp] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Any, proto: Any) -> None:
-        """Answer one RSGI request. No error leaves this method."""
-        self.in_flight += 1
+    def admit(self, request: Request) -> Reply | None:
+        """Refuse callers without the token before their bodies are read."""
+        token = self._token
+        if token is None or self._is_open(request.path):
+            return None
+        if token.admits(request.headers.get("authorization")):
+            return None
+        reply = error_reply(
+            Unauthenticated("a valid bearer token is needed: Authorization: Bearer")
+        )
+        return Reply(reply.status, [*reply.headers, ("www-authenticate", "Bearer")], reply.body)
+
+    def _is_open(self, path: str) -> bool:
+        """Whether a path needs no token: the docs page asks for it itself."""
+        is_docs = path in _DOCS_PATHS or path.startswith(_DOCS_FOLDER)
+        return path in _OPEN_PATHS or (self._enable_docs and is_docs)
+
+    def too_large(self) -> PayloadTooLarge:
+        """Say how much is too much."""
+        return PayloadTooLarge(
+            f"the body is larger than {self.max_body_bytes} bytes: "
+            "send fewer rows a request, or start the server with a larger --max_body_bytes"
+        )
+
+    def handle(self, request: Request) -> None:
+        """Answer one request. No error leaves this method."""
+        if "content-encoding" in request.headers:
+            self._start(self._expand(request))
+        else:
+            self._route(request)
+
+    def _route(self, request: Request) -> None:
+        path = request.path
         try:
-            try:
-                reply = await self._answer(scope, proto)
-            except _CallerGone:
-                return
-            except Exception as error:  # noqa: BLE001 - the edge answers every error
-                reply = error_reply(error)
-            headers = [*reply.headers, _CLOSE] if self.draining else reply.headers
-            proto.response_bytes(reply.status, headers, reply.body)
-        finally:
-            self.in_flight -= 1
+            if path.startswith(_V2) and path.endswith(_INFER):
+                self._infer(request, path[len(_V2) : -len(_INFER)])
+            elif path.startswith(_V1) and path.endswith(_PREDICT):
+                self._predict(request, path[len(_V1) : -len(_PREDICT)])
+            else:
+                self._handle_others(request, path)
+        except Exception as error:  # noqa: BLE001 - the edge answers every error
+            request.reply(error_reply(error))
 
-    async def _answer(self, scope: Any, proto: Any) -> Reply:
-        path: str = scope.path
-        if path.startswith(_V2) and path.endswith(_INFER):
-            name = path[len(_V2) : -len(_INFER)]
-            if "/" not in name:
-                return await self._infer(name, scope, proto)
-        elif path.startswith(_V1) and path.endswith(_PREDICT):
-            return await self._predict(path[len(_V1) : -len(_PREDICT)], scope, proto)
-        elif path == "/v2/health/live" and scope.method == "GET":
-            return json_reply({"live": True})
-        elif path == "/v2/health/ready" and scope.method == "GET":
-            return self._readiness()
-        body = await self._body(scope.headers, proto)
-        return await call_asgi(await self._management_app(), scope, body)
+    def _infer(self, request: Request, target: str) -> None:
+        if self._is_prediction(request):
+            name, _, version = target.partition(_VERSIONS)
+            self._predictions.infer(request, name, version or None)
 
-    async def _infer(self, name: str, scope: Any, proto: Any) -> Reply:
-        if scope.method != "POST":
-            return _post_only()
-        self.last_prediction = time.monotonic()
-        headers = scope.headers
-        body = await self._body(headers, proto)
-        return await predictions.infer(self._plane, name, body, headers.get(LENGTH_HEADER))
+    def _predict(self, request: Request, name: str) -> None:
+        if self._is_prediction(request):
+            self._predictions.predict(request, name)
 
-    async def _predict(self, name: str, scope: Any, proto: Any) -> Reply:
-        if scope.method != "POST":
-            return _post_only()
-        self.last_prediction = time.monotonic()
-        body = await self._body(scope.headers, proto)
-        return await predictions.predict(self._plane, name, body)
+    def _is_prediction(self, request: Request) -> bool:
+        if self.draining:
+            self.last_prediction = time.monotonic()
+        if request.method == b"POST":
+            return True
+        request.reply(_post_only())
+        return False
+
+    def _handle_others(self, request: Request, path: str) -> None:
+        if path.startswith(_V1) and path.endswith(_EXPLAIN):
+            if self._is_prediction(request):
+                self._predictions.explain_rows(request, path[len(_V1) : -len(_EXPLAIN)])
+        elif path.startswith(_V2) and path.endswith(_V2_EXPLAIN):
+            if self._is_prediction(request):
+                name, _, version = path[len(_V2) : -len(_V2_EXPLAIN)].partition(_VERSIONS)
+                self._predictions.explain_tensors(request, name, version or None)
+        elif path == "/v2/health/live" and request.method == b"GET":
+            request.reply(json_reply({"live": True}))
+        elif path == "/v2/health/ready" and request.method == b"GET":
+            request.reply(self._readiness())
+        elif path == "/metrics" and request.method == b"GET":
+            self._start(self._expose(request))
+        else:
+            self._start(self._manage(request))
 
     def _readiness(self) -> Reply:
         """Answer with both keys: the protocol's text says `live`, KServe's client reads `ready`."""
@@ -92,36 +137,39 @@ class Edge:
         state: dict[str, Any] = {"ready": ready, "live": ready}
         if ready:
             return json_reply(state)
-        why = "the server is stopping" if self.draining else "the model is not loaded yet"
+        why = "the server is stopping" if self.draining else self._plane.unready_reason
         return json_reply({**state, "error": why}, 503)
 
-    async def _body(self, headers: Any, proto: Any) -> bytes:
-        """Read the body, but no more of it than the limit allows."""
-        length = headers.get("content-length")
-        if length is not None and int(length) > self._max_body_bytes:
-            raise self._too_large()
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._tasks.discard)
+
+    async def _expand(self, request: Request) -> None:
+        """Expand a compressed body in a thread: it may become a thousand times as large."""
+        loop = asyncio.get_running_loop()
         try:
-            body: bytes = await (self._chunks(proto) if length is None else proto())
-        except RuntimeError as error:  # what RSGI raises when the transport is closed
-            raise _CallerGone from error
-        return body
+            request.body = await loop.run_in_executor(
+                None, compression.expand, request, self.max_body_bytes, self.too_large
+            )
+        except Exception as error:  # noqa: BLE001 - the edge answers every error
+            request.reply(error_reply(error))
+        else:
+            self._route(request)
 
-    async def _chunks(self, proto: Any) -> bytes:
-        """Read a body whose length the caller did not tell."""
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in proto:
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise self._too_large()
-            chunks.append(chunk)
-        return b"".join(chunks)
+    async def _expose(self, request: Request) -> None:
+        """Answer with the metrics; adding them up takes longer than many a prediction."""
+        loop = asyncio.get_running_loop()
+        expose, accept = self._plane.watchers.metrics.expose, request.headers.get("accept")
+        body, content_type = await loop.run_in_executor(None, expose, accept)
+        request.reply(Reply(200, [("content-type", content_type)], body))
 
-    def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(
-            f"the body is larger than {self._max_body_bytes} bytes: "
-            "send fewer rows a request, or start the server with a larger --max_body_bytes"
-        )
+    async def _manage(self, request: Request) -> None:
+        try:
+            reply = await call_asgi(await self._management_app(), request)
+        except Exception as error:  # noqa: BLE001 - the edge answers every error
+            reply = error_reply(error)
+        request.reply(reply)
 
     async def _management_app(self) -> AsgiApp:
         if self._management is None:

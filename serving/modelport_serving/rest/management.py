@@ -7,36 +7,49 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from modelport_serving.errors import InvalidInput, NotSupported, ServingError
+from modelport_serving.errors import InvalidInput, ServingError
+from modelport_serving.model import ModelState
 from modelport_serving.rest.openapi import complete
 from modelport_serving.rest.replies import Reply, error_reply, json_reply
 
 if TYPE_CHECKING:
     from modelport_serving.dataplane import DataPlane
+    from modelport_serving.repository import IndexEntry
     from modelport_serving.tensors import TensorSpec
 
-_EXTENSIONS = ["binary_tensor_data"]
+_EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
 def build(plane: DataPlane, *, enable_docs: bool) -> FastAPI:
-    """Build the application for everything but predictions and health."""
-    app = FastAPI(
-        title="Modelport",
-        version=version("modelport"),
-        docs_url="/docs" if enable_docs else None,
-        redoc_url=None,
-        openapi_url="/openapi.json" if enable_docs else None,
-        redirect_slashes=False,
-    )
+    """Build the application for everything but predictions, health and metrics."""
+    app = _application(enable_docs=enable_docs)
     _add_v1(app, plane)
     _add_v2(app, plane)
+    _add_repository(app, plane)
     app.add_exception_handler(ServingError, _serving_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     generate = app.openapi
-    app.openapi = lambda: complete(generate())  # type: ignore[method-assign]
+    app.openapi = lambda: complete(generate(), plane.repository)  # type: ignore[method-assign]
+    return app
+
+
+def _application(*, enable_docs: bool) -> FastAPI:
+    facts: dict[str, Any] = {
+        "title": "Modelport",
+        "version": version("modelport"),
+        "redoc_url": None,
+        "redirect_slashes": False,
+    }
+    if not enable_docs:
+        return FastAPI(docs_url=None, openapi_url=None, **facts)
+    # FastAPI's own page loads its scripts from a CDN: blank where there is no internet.
+    from fastapi_offline import FastAPIOffline
+
+    app: FastAPI = FastAPIOffline(**facts, swagger_ui_parameters={"tryItOutEnabled": True})
     return app
 
 
@@ -47,47 +60,75 @@ def _add_v1(app: FastAPI, plane: DataPlane) -> None:
 
     @app.get("/v1/models", tags=["V1"])
     async def list_models() -> dict[str, list[str]]:
-        return {"models": list(plane.models)}
+        return {"models": plane.repository.names()}
 
     @app.get("/v1/models/{model_name}", tags=["V1"])
     async def model_state(model_name: str) -> dict[str, Any]:
-        return {"name": plane.model(model_name).name, "ready": True}
-
-    @app.post("/v1/models/{model_name}:explain", tags=["V1"])
-    async def explain(model_name: str) -> None:
-        raise NotSupported(f"model {plane.model(model_name).name!r} is served without explainer")
+        return {"name": plane.repository.get(model_name).name, "ready": True}
 
 
 def _add_v2(app: FastAPI, plane: DataPlane) -> None:
+    repository = plane.repository
+
     @app.get("/v2", tags=["V2"])
     async def server_metadata() -> dict[str, Any]:
         return {"name": "modelport", "version": app.version, "extensions": _EXTENSIONS}
 
     @app.get("/v2/models", tags=["V2"])
     async def list_models() -> dict[str, list[str]]:
-        return {"models": list(plane.models)}
+        return {"models": repository.names()}
 
     @app.get("/v2/models/{model_name}", tags=["V2"])
-    async def model_metadata(model_name: str) -> dict[str, Any]:
-        runtime = plane.model(model_name).runtime
+    @app.get("/v2/models/{model_name}/versions/{version}", tags=["V2"])
+    async def model_metadata(model_name: str, version: str | None = None) -> dict[str, Any]:
+        runtime = repository.get(model_name, version).runtime
+        versions = repository.versions(model_name)
         return {
             "name": model_name,
+            **({"versions": versions} if versions else {}),
             "platform": runtime.platform,
             "inputs": [_tensor_metadata(spec) for spec in runtime.inputs],
             "outputs": [_tensor_metadata(spec) for spec in runtime.outputs],
         }
 
     @app.get("/v2/models/{model_name}/ready", tags=["V2"])
-    async def model_ready(model_name: str) -> dict[str, Any]:
-        return {"name": plane.model(model_name).name, "ready": True}
+    @app.get("/v2/models/{model_name}/versions/{version}/ready", tags=["V2"])
+    async def model_ready(model_name: str, version: str | None = None) -> dict[str, Any]:
+        return {"name": repository.get(model_name, version).name, "ready": True}
 
-    @app.api_route(
-        "/v2/models/{model_name}/versions/{rest:path}",
-        methods=["GET", "POST"],
-        include_in_schema=False,
-    )
-    async def versions(model_name: str) -> None:
-        raise NotSupported(f"model {plane.model(model_name).name!r} is served without versions")
+
+def _add_repository(app: FastAPI, plane: DataPlane) -> None:
+    @app.post("/v2/repository/index", tags=["repository"])
+    async def index(asked: _IndexRequest | None = None) -> list[dict[str, str]]:
+        only_ready = asked is not None and asked.ready
+        entries = plane.repository.index()
+        return [_entry(e) for e in entries if e.state == ModelState.READY or not only_ready]
+
+    @app.post("/v2/repository/models/{model_name}/load", tags=["repository"])
+    async def load(model_name: str) -> dict[str, Any]:
+        await plane.control.load(model_name)
+        return {"name": model_name, "load": True}
+
+    @app.post("/v2/repository/models/{model_name}/unload", tags=["repository"])
+    async def unload(model_name: str) -> dict[str, Any]:
+        await plane.control.unload(model_name)
+        return {"name": model_name, "unload": True}
+
+
+class _IndexRequest(BaseModel):
+    """What the index shall list."""
+
+    ready: bool = False
+
+
+def _entry(entry: IndexEntry) -> dict[str, str]:
+    """Return an entry as Triton's repository extension has it; no version is an empty one."""
+    return {
+        "name": entry.name,
+        "version": entry.version or "",
+        "state": entry.state,
+        "reason": entry.reason,
+    }
 
 
 def _tensor_metadata(spec: TensorSpec) -> dict[str, Any]:

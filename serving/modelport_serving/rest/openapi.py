@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_NAME = {"name": "model_name", "in": "path", "required": True, "schema": {"type": "string"}}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelport_serving.model import Model
+    from modelport_serving.repository import Repository
+    from modelport_serving.tensors import TensorSpec
+
 _ERRORS = {
     "400": "The request does not fit the protocol or the model",
+    "401": "No valid bearer token, where the server wants one",
     "404": "No such model",
     "413": "The body is larger than --max_body_bytes",
     "500": "The model failed",
-    "503": "The model is not loaded yet",
+    "501": "The server does not have this part of the protocol",
+    "503": "The model is not loaded yet, or too many requests wait",
+    "504": "The answer did not come in time",
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
 }
 _TENSOR = {
     "type": "object",
@@ -33,7 +47,6 @@ _PREDICT_BODY = {
             "description": "one per row: a list of values, or an object by column name",
         }
     },
-    "example": {"instances": [[5.1, 3.5, 1.4, 0.2]]},
 }
 _INFER_BODY = {
     "type": "object",
@@ -44,42 +57,103 @@ _INFER_BODY = {
         "inputs": {"type": "array", "items": _TENSOR},
         "outputs": {"type": "array", "items": {"type": "object"}},
     },
-    "example": {
-        "inputs": [
-            {"name": "input", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}
-        ]
-    },
 }
+_NOTHING = {"FP": 0.0, "IN": 0, "UI": 0, "BO": False, "BY": ""}
+"""A value of each datatype, by its first two letters."""
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the endpoints that FastAPI does not know, and take out the 422 it never sends."""
+def complete(document: dict[str, Any], repository: Repository) -> dict[str, Any]:
+    """Add the endpoints that FastAPI does not know, and take out the 422 it never sends.
+
+    The examples are requests that the models here answer.
+    """
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
+    models = [entry.name for entry in repository.index() if entry.state == "READY"]
+    ready = [repository.get(name) for name in dict.fromkeys(models)]
+    v1 = _body(_PREDICT_BODY, {model.name: _instances(model) for model in ready})
+    v2 = _body(_INFER_BODY, {model.name: _tensors(model) for model in ready})
+    name = _parameter("model_name", [model.name for model in ready])
+    version = _parameter("version", [])
     document["paths"] |= {
-        "/v1/models/{model_name}:predict": _prediction("V1", "Predict rows", _PREDICT_BODY),
-        "/v2/models/{model_name}/infer": _prediction("V2", "Infer tensors", _INFER_BODY),
-        "/v2/health/live": _health("Whether the server runs"),
-        "/v2/health/ready": _health("Whether every model is loaded (503 until then)"),
+        "/v1/models/{model_name}:predict": _post("V1", "Predict rows", [name], v1),
+        "/v2/models/{model_name}/infer": _post("V2", "Infer tensors", [name], v2),
+        "/v2/models/{model_name}/versions/{version}/infer": _post(
+            "V2", "Infer tensors with one version", [name, version], v2
+        ),
+        "/v2/health/live": _get("V2", "Whether the server runs"),
+        "/v2/health/ready": _get("V2", "Whether every model is loaded (503 until then)"),
+        "/metrics": _get("server", "Prometheus metrics"),
     }
     return document
 
 
-def _prediction(tag: str, summary: str, body: dict[str, Any]) -> dict[str, Any]:
-    responses = {"200": {"description": "The predictions", "content": {"application/json": {}}}}
-    responses |= {code: {"description": text} for code, text in _ERRORS.items()}
-    content = {"application/json": {"schema": body}}
+def _parameter(name: str, values: Sequence[str]) -> dict[str, Any]:
+    parameter = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    return {**parameter, "example": values[0]} if values else parameter
+
+
+def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    named = {name: {"value": example} for name, example in examples.items()}
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "examples": named}},
+    }
+
+
+def _post(
+    tag: str, summary: str, parameters: list[dict[str, Any]], body: dict[str, Any]
+) -> dict[str, Any]:
+    answer = {"description": "The answer", "content": {"application/json": {}}}
+    error = {"application/json": {"schema": _ERROR}}
+    failures = {code: {"description": text, "content": error} for code, text in _ERRORS.items()}
     return {
         "post": {
             "tags": [tag],
             "summary": summary,
-            "parameters": [_NAME],
-            "requestBody": {"required": True, "content": content},
-            "responses": responses,
+            "parameters": parameters,
+            "requestBody": body,
+            "responses": {"200": answer, **failures},
         }
     }
 
 
-def _health(summary: str) -> dict[str, Any]:
-    return {"get": {"tags": ["V2"], "summary": summary, "responses": {"200": {"description": ""}}}}
+def _get(tag: str, summary: str) -> dict[str, Any]:
+    return {"get": {"tags": [tag], "summary": summary, "responses": {"200": {"description": ""}}}}
+
+
+def _instances(model: Model) -> dict[str, Any]:
+    columns = [column for column in model.served.inputs if column.name and column.shape is None]
+    if columns:
+        row: Any = {column.name: _value(column.type) for column in columns}
+    elif len(model.runtime.inputs) == 1:
+        row = _nested(model.runtime.inputs[0], 1)
+    else:
+        row = {spec.name: _nested(spec, 1) for spec in model.runtime.inputs}
+    return {"instances": [row]}
+
+
+def _value(column_type: str) -> Any:
+    return {"string": "", "boolean": False, "long": 0, "integer": 0}.get(column_type, 0.0)
+
+
+def _tensors(model: Model) -> dict[str, Any]:
+    return {"inputs": [_example(spec) for spec in model.runtime.inputs]}
+
+
+def _example(spec: TensorSpec) -> dict[str, Any]:
+    shape = [1 if size == -1 else size for size in spec.shape]
+    return {
+        "name": spec.name,
+        "datatype": spec.datatype,
+        "shape": shape,
+        "data": _nested(spec, 0),
+    }
+
+
+def _nested(spec: TensorSpec, axis: int) -> Any:
+    """Return a tensor of nothings from this axis on, as nested lists."""
+    if axis >= len(spec.shape):
+        return _NOTHING[spec.datatype[:2]]
+    return [_nested(spec, axis + 1)] * (1 if spec.shape[axis] == -1 else spec.shape[axis])

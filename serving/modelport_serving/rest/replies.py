@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from modelport_serving.errors import (
+    DeadlineExceeded,
     InvalidInput,
     ModelNotFound,
     ModelNotReady,
     NotSupported,
+    Overloaded,
     PayloadTooLarge,
     ServingError,
+    Unauthenticated,
+    UpstreamFailed,
 )
 
 log = logging.getLogger("modelport_serving")
@@ -23,10 +27,14 @@ JSON_HEADERS: Headers = [("content-type", "application/json")]
 
 STATUS: dict[type[Exception], int] = {
     InvalidInput: 400,
+    Unauthenticated: 401,
     ModelNotFound: 404,
     PayloadTooLarge: 413,
     NotSupported: 501,
+    UpstreamFailed: 502,
     ModelNotReady: 503,
+    Overloaded: 503,
+    DeadlineExceeded: 504,
 }
 """Every other error is the server's or the model's own: 500."""
 
@@ -51,4 +59,7 @@ def error_reply(error: Exception) -> Reply:
         log.error("%s", error, exc_info=error)
     known = isinstance(error, ServingError)
     message = str(error) if known else f"internal error ({type(error).__name__}), see the log"
-    return json_reply({"error": message}, status)
+    reply = json_reply({"error": message}, status)
+    if isinstance(error, Overloaded):
+        return reply._replace(headers=[*reply.headers, ("retry-after", str(error.retry_after))])
+    return reply

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import orjson
 
 from modelport_serving.errors import InvalidInput, PredictionFailed
+from modelport_serving.rest.parsing import json_object
 from modelport_serving.rest.replies import Reply, json_reply
 from modelport_serving.tensors import DTYPES, Array, Tensors, datatype_of, to_json
 
@@ -45,14 +45,3 @@ def _rows(array: Array) -> Array | list[Any]:
         return nested
     # Some libraries answer C's long long: int64 by another name, which orjson does not know.
     return values.view(DTYPES[datatype_of(values)]).reshape(array.shape)
-
-
-def json_object(body: bytes | memoryview) -> dict[str, Any]:
-    """Parse a JSON object; `InvalidInput` says where it breaks."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the request is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise InvalidInput("the request must be a JSON object")
-    return document

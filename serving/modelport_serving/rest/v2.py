@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from modelport_serving.errors import InvalidInput
+from modelport_serving.rest.parsing import infer_object, json_object
 from modelport_serving.rest.replies import Reply, json_reply
-from modelport_serving.rest.v1 import json_object
 from modelport_serving.tensors import (
     Array,
     Tensors,
@@ -32,6 +32,8 @@ class InferRequest(NamedTuple):
     outputs: tuple[str, ...] = ()
     binary: frozenset[str] = frozenset()
     binary_default: bool = False
+    timeout: float | None = None
+    """How long the caller waits, in seconds."""
 
     def wants_binary(self, output: str) -> bool:
         """Whether an output is answered as bytes behind the JSON."""
@@ -45,7 +47,7 @@ def decode(body: bytes, json_length: str | None, specs: Sequence[TensorSpec]) ->
     data; "0" says that the body is one raw tensor. `specs` are the model's own inputs.
     """
     if json_length is None:
-        return _request(json_object(body), memoryview(b""))
+        return _request(infer_object(body), memoryview(b""))
     length = _length(json_length, len(body))
     if length == 0:
         return _raw(memoryview(body), specs)
@@ -53,15 +55,17 @@ def decode(body: bytes, json_length: str | None, specs: Sequence[TensorSpec]) ->
     return _request(json_object(view[:length]), view[length:])
 
 
-def encode(model: str, request: InferRequest, outputs: Tensors) -> Reply:
+def encode(name: str, version: str | None, request: InferRequest, outputs: Tensors) -> Reply:
     """Encode the outputs in the order of the request, each as it asked for."""
     blobs: list[bytes] = []
-    response: dict[str, Any] = {"model_name": model}
+    response: dict[str, Any] = {"model_name": name}
+    if version is not None:
+        response["model_version"] = version
     if request.id is not None:
         response["id"] = request.id
     response["outputs"] = [
-        _output(name, array, blobs if request.wants_binary(name) else None)
-        for name, array in outputs.items()
+        _output(output, array, blobs if request.wants_binary(output) else None)
+        for output, array in outputs.items()
     ]
     reply = json_reply(response)
     if not blobs:
@@ -133,7 +137,8 @@ def _parametrised(name: str, item: dict[str, Any], blob: memoryview) -> tuple[Ar
 
 def _with_outputs(request: InferRequest, document: dict[str, Any]) -> InferRequest:
     """Read which outputs are wanted, which of them as bytes, and what goes for all."""
-    default = _parameters(document).get("binary_data_output") is True
+    parameters = _parameters(document)
+    default = parameters.get("binary_data_output") is True
     outputs = document.get("outputs") or []
     if not isinstance(outputs, list):
         raise InvalidInput("'outputs' must be a list")
@@ -144,7 +149,21 @@ def _with_outputs(request: InferRequest, document: dict[str, Any]) -> InferReque
             raise InvalidInput(f"output {name!r} is asked for twice")
         wanted[name] = _parameters(item).get("binary_data", default) is True
     binary = frozenset(name for name, is_binary in wanted.items() if is_binary)
-    return request._replace(outputs=tuple(wanted), binary=binary, binary_default=default)
+    return request._replace(
+        outputs=tuple(wanted),
+        binary=binary,
+        binary_default=default,
+        timeout=_timeout(parameters.get("timeout")),
+    )
+
+
+def _timeout(microseconds: Any) -> float | None:
+    """Read Triton's `timeout` parameter; 0 is none."""
+    if microseconds in (None, 0):
+        return None
+    if type(microseconds) is not int or microseconds < 0:
+        raise InvalidInput(f"'timeout' is in whole microseconds, {microseconds!r} given")
+    return microseconds / 1e6
 
 
 def _parameters(owner: dict[str, Any]) -> dict[str, Any]:

@@ -7,52 +7,39 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from modelport_serving.errors import InvalidInput, ModelLoadFailed
+from modelport_serving.mapping import ROWS
 from modelport_serving.runtimes.base import Runtime
-from modelport_serving.tensors import DTYPES, Array, Tensors, TensorSpec, datatype_of
+from modelport_serving.runtimes.signatures import frame, named, specs
 
 if TYPE_CHECKING:
-    from modelport_serving.contract import Column, ServedModel
-
-_DEFAULT_OUTPUT = "output-0"
-_DATATYPES = {
-    "boolean": "BOOL",
-    "integer": "INT32",
-    "long": "INT64",
-    "float": "FP32",
-    "double": "FP64",
-    "string": "BYTES",
-    "binary": "BYTES",
-    "datetime": "BYTES",
-    "tensor(str)": "BYTES",
-}
-_DATATYPES |= {f"tensor({dtype.name})": datatype for datatype, dtype in DTYPES.items()}
+    from modelport_serving.contract import ServedModel
+    from modelport_serving.tensors import Tensors
 
 
 class PyfuncRuntime(Runtime):
-    """A model behind `mlflow.pyfunc`: a DataFrame by column, or arrays, as its signature says."""
+    """A model behind `mlflow.pyfunc`: a DataFrame by column, or arrays, as its signature says.
 
-    def __init__(self, model: ServedModel) -> None:
+    Without a signature it gets what the request gives: one array, or a DataFrame of its columns,
+    or else arrays by name.
+    """
+
+    concurrency = 1  # Python models rarely promise to be thread-safe
+
+    def __init__(self, model: ServedModel, *, max_threads: int) -> None:
+        self.threads = max_threads
         self.platform = f"mlflow_{model.flavour}"
         self._model = model
         self._loaded: Any = None
-        # Python models rarely promise to be thread-safe.
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Load the model with MLflow. It needs a signature: requests are checked against it."""
-        if not self._model.inputs:
-            raise ModelLoadFailed(
-                f"{self._model.folder} has no signature, so requests cannot be checked: "
-                "log the model again with signature=mlflow.models.infer_signature(inputs, outputs)"
-            )
-        self.inputs = _specs(self._model.inputs, "input")
-        self.outputs = _specs(self._model.outputs, "output")
+        """Load the model with MLflow."""
+        self.inputs = specs(self._model.inputs, "input")
+        self.outputs = specs(self._model.outputs, "output")
         # A server tells no third party what it serves.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         try:
@@ -66,7 +53,7 @@ class PyfuncRuntime(Runtime):
         """Run the model, one request at a time."""
         with self._lock:
             result = self._loaded.predict(self._arguments(inputs))
-        answers = _named(result, self.outputs)
+        answers = named(result, self.outputs)
         if unknown := [name for name in outputs if name not in answers]:
             raise InvalidInput(f"unknown output {unknown[0]!r}, the model has {list(answers)}")
         return {name: answers[name] for name in outputs} if outputs else answers
@@ -77,56 +64,23 @@ class PyfuncRuntime(Runtime):
 
     def _arguments(self, inputs: Tensors) -> Any:
         columns = self._model.inputs
+        if not columns:
+            return _free(inputs)
         if columns[0].shape is not None:
             unnamed = len(columns) == 1 and columns[0].name is None
             return next(iter(inputs.values())) if unnamed else inputs
+        # MLflow knows columns by number where they have no name.
+        names = self._loaded.metadata.get_input_schema().input_names()
+        return frame(columns, names or range(len(columns)), inputs)
+
+
+def _free(inputs: Tensors) -> Any:
+    """Give what came without a signature: MLflow checks none of it."""
+    arrays = list(inputs.values())
+    if list(inputs) == [ROWS]:
+        return arrays[0]
+    if all(array.ndim == 1 and len(array) == len(arrays[0]) for array in arrays):
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                column.name or number: _column(inputs[spec.name], column)
-                for number, (spec, column) in enumerate(zip(self.inputs, columns, strict=True))
-            }
-        )
-
-
-def _specs(columns: Iterable[Column], side: str) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(column, number, side) for number, column in enumerate(columns))
-
-
-def _spec(column: Column, number: int, side: str) -> TensorSpec:
-    name = column.name or f"{side}-{number}"
-    datatype = _DATATYPES.get(column.type)
-    if datatype is None:
-        raise ModelLoadFailed(
-            f"{side} {name!r} is of type {column.type}, which the Open Inference Protocol "
-            "cannot carry: log the model with a signature of plain columns or tensors"
-        )
-    nullable = column.shape is None and datatype in ("FP32", "FP64", "BYTES")
-    return TensorSpec(name, datatype, column.shape or (-1,), nullable)
-
-
-def _column(array: Array, column: Column) -> Any:
-    if column.type != "datetime":
-        return array
-    import pandas as pd
-
-    return pd.to_datetime(pd.Series(array))
-
-
-def _named(result: Any, specs: Sequence[TensorSpec]) -> Tensors:
-    """Name what the model returned: by its own names, else by the signature's."""
-    if hasattr(result, "columns"):
-        return {str(name): _tensor(result[name]) for name in result.columns}
-    if isinstance(result, Mapping):
-        return {str(name): _tensor(values) for name, values in result.items()}
-    return {specs[0].name if len(specs) == 1 else _DEFAULT_OUTPUT: _tensor(result)}
-
-
-def _tensor(values: Any) -> Array:
-    """Return values as an array of an OIP datatype; dates and texts become strings."""
-    array = np.asarray(values)
-    if array.dtype.kind in "MUS":
-        array = array.astype(np.str_).astype(np.object_)
-    datatype_of(array)
-    return array
+        return pd.DataFrame(inputs)
+    return arrays[0] if len(arrays) == 1 else inputs

@@ -1,0 +1,1 @@
+"""`python -m benchmarks`: the runtime against its rivals, on one machine in one run."""

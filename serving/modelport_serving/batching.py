@@ -1,0 +1,333 @@
+"""Adaptive batching: what waits while a model is busy is answered together.
+
+A lone request never waits for others. Requests of one turn of the event loop count as having come
+together: for a model that takes microseconds, the loop itself is what is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modelport_serving.errors import DeadlineExceeded, Overloaded, ServingError
+
+if TYPE_CHECKING:
+    from modelport_serving.metrics import ModelMetrics
+    from modelport_serving.model import Model
+    from modelport_serving.tensors import Tensors
+
+Done = Callable[["Tensors | None", "Exception | None"], None]
+"""Called once in the event loop, with the answers or with what went wrong."""
+
+_INLINE_SECONDS = 0.001
+"""Predictions shorter than this run in the event loop: a thread would cost more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a batch and of the queue. Times are in seconds, sizes in rows and requests."""
+
+    batch_rows: int
+    batch_seconds: float
+    queue_length: int
+    queue_seconds: float
+
+
+class Call:
+    """One request on its way through the model.
+
+    `deadline` is in the event loop's seconds, `queued` and `started` in `time.perf_counter()`'s.
+    """
+
+    __slots__ = (
+        "batch_rows",
+        "deadline",
+        "done",
+        "inputs",
+        "key",
+        "outputs",
+        "queued",
+        "rows",
+        "started",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        inputs: Tensors,
+        outputs: Sequence[str],
+        deadline: float,
+        done: Done,
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.deadline = deadline
+        self.done: Done | None = done
+        self.key: Hashable = None
+        self.rows = self.batch_rows = 0
+        self.queued = 0.0
+        self.started = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def finish(self, answers: Tensors | None, error: Exception | None) -> None:
+        """Hand the outcome over, unless one was handed over already."""
+        done, self.done = self.done, None
+        if done is None:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        done(answers, error)
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more: do not compute it if it has not begun."""
+        self.done = None
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+class Batcher:
+    """The queue in front of one model. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        model: Model,
+        limits: Limits,
+        threads: Executor,
+        concurrency: int,
+        metrics: ModelMetrics,
+    ) -> None:
+        self._model = model
+        self._limits = limits
+        self._threads = threads
+        self._concurrency = concurrency
+        self.metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Call] = deque()
+        self._running = 0
+        self._scheduled = False
+        self._seconds_per_element = math.inf
+        self._batches = model.batchable and limits.batch_rows > 1
+
+    def submit(self, call: Call) -> None:
+        """Queue a call; `Overloaded` when too many wait already."""
+        queue = self._queue
+        if len(queue) >= self._limits.queue_length:
+            raise Overloaded(
+                f"{len(queue)} requests wait for model {self._model.name!r} already: try again "
+                "shortly, or allow more with --max_queue_length"
+            )
+        call.queued = time.perf_counter()
+        call.rows = _rows(call.inputs) if self._batches else 0
+        queue.append(call)
+        self._model.begin()
+        self.metrics.queued = len(queue)
+        if not self._scheduled and self._running < self._concurrency:
+            self._scheduled = True
+            self._loop.call_soon(self._next)
+        if self._running or not self._is_quick(call.inputs):
+            self._watch(call)
+
+    def _next(self) -> None:
+        """Run what waits, as far as the model may be run now."""
+        self._scheduled = False
+        while self._queue and self._running < self._concurrency:
+            batch = self._take()
+            if not batch:
+                return
+            inputs = batch[0].inputs if len(batch) == 1 else _joined(batch)
+            if not self._is_quick(inputs):
+                self._running += 1
+                self._threads.submit(self._run_in_thread, batch, inputs)
+                continue
+            self._deliver(batch, *self._run(batch, inputs))
+            if self._queue and not self._scheduled:
+                # Let the loop read and write between two batches.
+                self._scheduled = True
+                self._loop.call_soon(self._next)
+            return
+
+    def _take(self) -> list[Call]:
+        """Take the next call that somebody waits for, and those that can be answered with it."""
+        now = time.perf_counter()
+        batch: list[Call] = []
+        later: list[Call] = []
+        rows = 0
+        most = 0
+        while self._queue:
+            call = self._queue.popleft()
+            if call.done is None or self._is_late(call, now):
+                self._model.end()
+                continue
+            if not batch:
+                batch.append(call)
+                rows = call.rows
+                most = self._most_rows(call)
+                if rows >= most:
+                    break
+                call.key = _key(call)
+            elif rows + call.rows <= most and call.rows and _key(call) == batch[0].key:
+                batch.append(call)
+                rows += call.rows
+                if rows >= most:
+                    break
+            else:
+                later.append(call)
+        self._queue.extendleft(reversed(later))
+        self.metrics.queued = len(self._queue)
+        if batch:
+            for call in batch:
+                call.started = now
+                call.batch_rows = rows
+            self.metrics.batched(rows or 1, now - batch[0].queued)
+        return batch
+
+    def _most_rows(self, call: Call) -> int:
+        """Return the rows that a batch with this call may have: 0 if it must be alone."""
+        if not call.rows:
+            return 0
+        seconds_per_row = self._seconds_per_element * _elements(call.inputs) / call.rows
+        if seconds_per_row == math.inf:
+            return self._limits.batch_rows
+        return min(self._limits.batch_rows, int(self._limits.batch_seconds / seconds_per_row))
+
+    def _is_quick(self, inputs: Tensors) -> bool:
+        """Whether these inputs will probably take too little time to be worth a thread."""
+        return (
+            self._model.runtime.may_run_inline
+            and self._seconds_per_element * _elements(inputs) < _INLINE_SECONDS
+        )
+
+    def _is_late(self, call: Call, now: float) -> bool:
+        """Fail a call that waited for too long."""
+        if self._loop.time() >= call.deadline:
+            call.finish(None, _too_late(self._model.name))
+        elif now - call.queued > self._limits.queue_seconds:
+            call.finish(None, _waited(self._model.name, self._limits.queue_seconds))
+        else:
+            return False
+        return True
+
+    def _watch(self, call: Call) -> None:
+        """Make sure that a call ends in time, even if the model does not."""
+        waits_until = self._loop.time() + self._limits.queue_seconds
+        if call.deadline <= waits_until:
+            self._end_at_deadline(call)
+        else:
+            call.timer = self._loop.call_at(waits_until, self._end_wait, call)
+
+    def _end_wait(self, call: Call) -> None:
+        if call.started:
+            self._end_at_deadline(call)
+        else:
+            call.finish(None, _waited(self._model.name, self._limits.queue_seconds))
+
+    def _end_at_deadline(self, call: Call) -> None:
+        late = _too_late(self._model.name)
+        call.timer = self._loop.call_at(call.deadline, call.finish, None, late)
+
+    def _run_in_thread(self, batch: list[Call], inputs: Tensors) -> None:
+        outcome = self._run(batch, inputs)
+        self._loop.call_soon_threadsafe(self._return, batch, outcome)
+
+    def _return(self, batch: list[Call], outcome: _Outcome) -> None:
+        self._running -= 1
+        self._deliver(batch, *outcome)
+        if not self._scheduled:
+            self._next()
+
+    def _run(self, batch: list[Call], inputs: Tensors) -> _Outcome:
+        """Run the model on a whole batch; in the event loop or in a thread."""
+        started = time.perf_counter()
+        try:
+            answers = self._model.predict(inputs, batch[0].outputs)
+        except ServingError as error:
+            return None, error
+        took = (time.perf_counter() - started) / _elements(inputs)
+        before = self._seconds_per_element
+        # A slow answer counts at once, or the next would hold up every caller; trust comes back
+        # slowly. A failure says nothing of how long an answer takes.
+        self._seconds_per_element = took if before == math.inf else max(took, 0.8 * before)
+        return answers, None
+
+    def _deliver(self, batch: list[Call], answers: Tensors | None, error: Exception | None) -> None:
+        """Give every call of a batch its own rows."""
+        if len(batch) == 1:
+            self._finish(batch[0], answers, error)
+        elif answers is None or not _has_rows(answers, sum(call.rows for call in batch)):
+            self._one_by_one(batch)
+        else:
+            for call, part in zip(batch, _split(answers, batch), strict=True):
+                self._finish(call, part, None)
+
+    def _finish(self, call: Call, answers: Tensors | None, error: Exception | None) -> None:
+        call.finish(answers, error)
+        self._model.end()
+
+    def _one_by_one(self, batch: list[Call]) -> None:
+        """Run the calls of a failed batch alone: only those that are at fault shall fail."""
+        for call in batch:
+            call.rows = 0
+        self._queue.extendleft(reversed(batch))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._next)
+
+
+_Outcome = tuple["Tensors | None", "ServingError | None"]
+
+
+def _too_late(name: str) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"model {name!r} did not answer in time: send fewer rows, or allow more time"
+    )
+
+
+def _waited(name: str, seconds: float) -> Overloaded:
+    return Overloaded(
+        f"the request waited {seconds:g} s for model {name!r}: try again shortly, "
+        "or allow more with --max_queue_seconds"
+    )
+
+
+def _elements(inputs: Tensors) -> int:
+    """Return the size of a request: the elements of its first input stand for all."""
+    for array in inputs.values():
+        return array.size or 1
+    return 1
+
+
+def _rows(inputs: Tensors) -> int:
+    """Return the rows that all inputs have in common, 0 if there are none."""
+    counts = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
+    return counts.pop() if len(counts) == 1 else 0
+
+
+def _key(call: Call) -> Hashable:
+    """Return what calls must have in common to be answered together."""
+    shapes = ((name, array.dtype, array.shape[1:]) for name, array in call.inputs.items())
+    return (*call.outputs, *shapes)
+
+
+def _joined(batch: list[Call]) -> Tensors:
+    first = batch[0].inputs
+    return {name: np.concatenate([call.inputs[name] for call in batch]) for name in first}
+
+
+def _has_rows(answers: Tensors, rows: int) -> bool:
+    return all(array.ndim and array.shape[0] == rows for array in answers.values())
+
+
+def _split(answers: Tensors, batch: list[Call]) -> Iterator[Tensors]:
+    start = 0
+    for call in batch:
+        end = start + call.rows
+        yield {name: array[start:end] for name, array in answers.items()}
+        start = end

@@ -1,0 +1,1 @@
+"""The gRPC edge: the Open Inference Protocol's `inference.GRPCInferenceService`."""

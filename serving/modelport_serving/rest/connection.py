@@ -1,0 +1,375 @@
+"""HTTP/1.1 over an asyncio transport: one `Connection` a caller, one `Request` at a time.
+
+The parser is httptools (llhttp, what Node.js uses). There is no task and no coroutine between a
+request's last byte and its handler: a small model answers in less time than either would take, and
+requests that arrive in one turn of the event loop can be answered as one batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol, cast
+from urllib.parse import unquote
+
+import httptools
+
+from modelport_serving.errors import InvalidInput, ServingError
+from modelport_serving.rest.replies import JSON_HEADERS, Reply, error_reply, json_reply
+
+_MOST_CONNECTIONS = 10_000
+_MOST_HEADER_BYTES = 64 * 1024
+_MOST_PIPELINED = 16
+"""Requests read ahead of the answers on one connection."""
+
+_IDLE_SECONDS = 75.0
+"""A quiet connection is kept longer than the proxies in front (Envoy: 15 s here, 60 s at most
+elsewhere) keep it, so that they never send on one that is just being closed."""
+
+_STALL_SECONDS = 20.0
+"""How long a caller may send no byte of a request that it has begun, or take none of an answer."""
+
+_SWEEP_SECONDS = 1.0
+_COPY_BYTES = 64 * 1024
+"""Bodies up to this size are sent in one piece with their headers."""
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
+_JSON_HEADS = {
+    status: f"{line}content-type: application/json\r\ncontent-length: ".encode()
+    for status, line in _STATUS_LINES.items()
+}
+
+
+class Handler(Protocol):
+    """What answers requests; called in the event loop, and never to raise."""
+
+    draining: bool
+    """Whether answers ask their callers to come back on another connection."""
+
+    def admit(self, request: Request) -> Reply | None:
+        """Refuse a request by its headers, before its body is read; None takes it."""
+
+    def handle(self, request: Request) -> None:
+        """Answer a whole request with `request.reply`, now or later."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body to read."""
+
+    def too_large(self) -> ServingError:
+        """Say that a body is larger than that."""
+
+
+class Request:
+    """One HTTP request. `headers` are by lower-case name; of a repeated one the last counts."""
+
+    __slots__ = (
+        "_connection",
+        "body",
+        "headers",
+        "keep_alive",
+        "method",
+        "on_gone",
+        "path",
+        "query",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.method = b""
+        self.path = ""
+        self.query = b""
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.keep_alive = True
+        self.on_gone: Callable[[], None] | None = None
+        """Called when the caller goes away before the answer."""
+
+    def reply(self, reply: Reply) -> None:
+        """Send the answer. A caller that is gone is not an error."""
+        self._connection.reply(self, reply)
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The caller's address and port."""
+        return self._connection.peer
+
+    @property
+    def scheme(self) -> str:
+        """`http`, or `https` over TLS."""
+        return "https" if self._connection.secure else "http"
+
+
+class Connections:
+    """All open connections of a server, and the clock that ends stalled ones."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.open: set[Connection] = set()
+        self._loop = asyncio.get_running_loop()
+        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def __call__(self) -> Connection:
+        """Return the protocol of a new connection."""
+        return Connection(self, self._loop)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request or an answer is on its way on any connection."""
+        return any(not connection.is_idle for connection in self.open)
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is going on."""
+        for connection in list(self.open):
+            if connection.is_idle:
+                connection.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        self._sweeper.cancel()
+        for connection in list(self.open):
+            connection.close()
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in list(self.open):
+            connection.sweep(now)
+        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+
+class Connection(asyncio.Protocol):
+    """One caller's connection: parses requests, and sends answers in their order."""
+
+    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self._handler = owner.handler
+        self._loop = loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._incoming: Request | None = None  # its end has not come yet
+        self._waiting: deque[Request] = deque()  # read, not handled yet
+        self._current: Request | None = None  # handled, not answered yet
+        self._refused = False
+        self._in_headers = False
+        self._header_bytes = 0
+        self._url = b""
+        self._chunks: list[bytes] = []
+        self._body_bytes = 0
+        self._last_active = 0.0
+        self._write_paused = False
+        self._read_paused = False
+        self._closing = False
+        self.secure = False
+        self.peer: tuple[str, int] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether neither a request nor an answer is on its way."""
+        return not (self._current or self._incoming or self._waiting or self._write_paused)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start to read."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_COPY_BYTES)
+        self.secure = transport.get_extra_info("sslcontext") is not None
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[:2] if isinstance(peer, tuple) else None
+        self._last_active = self._loop.time()
+        self._owner.open.add(self)
+        if len(self._owner.open) > _MOST_CONNECTIONS:
+            self._refuse(json_reply({"error": "too many connections: try again later"}, 503))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Tell the request that is being answered that nobody waits for it."""
+        self._owner.open.discard(self)
+        self._closing = True
+        current, self._current = self._current, None
+        self._waiting.clear()
+        if current is not None and current.on_gone is not None:
+            current.on_gone()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; whole requests are handled meanwhile."""
+        if self._refused:
+            return
+        self._last_active = self._loop.time()
+        if self._in_headers or self._incoming is None:
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # We speak nothing else: the request is answered as it is, and it is the last one.
+            for request in (*self._waiting, self._current):
+                if request is not None:
+                    request.keep_alive = False
+        except httptools.HttpParserError as error:
+            if not self._refused:
+                self._refuse(error_reply(InvalidInput(f"this is not valid HTTP/1.1: {error}")))
+        else:
+            if self._in_headers and self._header_bytes > _MOST_HEADER_BYTES:
+                self._refuse(json_reply({"error": "the headers are larger than 64 KiB"}, 431))
+
+    def eof_received(self) -> bool:
+        """Keep our side open while an answer is due: a caller may close its own side early."""
+        self._refused = self._refused or self._incoming is not None
+        if self._current is None:
+            return False
+        for request in (*self._waiting, self._current):
+            request.keep_alive = False
+        return True
+
+    # The parser's callbacks.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._incoming = Request(self)
+        self._in_headers = True
+        self._url = b""
+        self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the URL, which may come in pieces."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers after a body are not headers."""
+        if self._in_headers and self._incoming is not None:
+            headers = self._incoming.headers
+            headers[name.lower().decode("latin-1")] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Refuse a request by its headers, if need be, before its body comes."""
+        request = self._incoming
+        if request is None:
+            return
+        self._in_headers = False
+        self._header_bytes = 0
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        path, _, request.query = self._url.partition(b"?")
+        request.path = unquote(text) if "%" in (text := path.decode("latin-1")) else text
+        headers = request.headers
+        if int(headers.get("content-length", "0")) > self._handler.max_body_bytes:
+            self._refuse(error_reply(self._handler.too_large()))
+        elif (refusal := self._handler.admit(request)) is not None:
+            self._refuse(refusal)
+        elif headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Collect the body, no more of it than the limit allows."""
+        if self._refused:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > self._handler.max_body_bytes:
+            self._refuse(error_reply(self._handler.too_large()))
+            return
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        """Handle the request, or let it wait for the answer to the one before."""
+        request, self._incoming = self._incoming, None
+        if request is None or self._refused:
+            return
+        chunks = self._chunks
+        if chunks:
+            request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._chunks = []
+        if self._current is None and not self._write_paused:
+            self._current = request
+            self._handler.handle(request)
+            return
+        self._waiting.append(request)
+        if len(self._waiting) >= _MOST_PIPELINED and not self._read_paused:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    # Answers.
+
+    def reply(self, request: Request, reply: Reply) -> None:
+        """Send the answer to the current request, and go on to the next."""
+        if self._closing or request is not self._current:
+            return
+        self._current = None
+        self._send(request, reply)
+        if self._refused or not request.keep_alive or self._handler.draining:
+            self._finish()
+        elif self._waiting:
+            # Not now: a long pipeline would recurse, and starve the other connections.
+            self._loop.call_soon(self._next)
+
+    def close(self) -> None:
+        """Close the connection once what was written is sent."""
+        self._closing = True
+        self._transport.close()
+
+    def pause_writing(self) -> None:
+        """Handle no further request: the caller takes its answers too slowly."""
+        self._write_paused = True
+        self._last_active = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._write_paused = False
+        self._last_active = self._loop.time()
+        self._next()
+
+    def sweep(self, now: float) -> None:
+        """Close the connection if it is idle, or its caller stalls, for too long."""
+        quiet = now - self._last_active
+        stalled = self._incoming is not None or self._write_paused or self._refused
+        if self._current is None and quiet > (_STALL_SECONDS if stalled else _IDLE_SECONDS):
+            self._transport.abort() if self._write_paused else self.close()
+
+    def _send(self, request: Request | None, reply: Reply) -> None:
+        closes = request is None or not request.keep_alive or self._handler.draining
+        body = reply.body
+        if reply.headers is JSON_HEADERS:
+            head = _JSON_HEADS[reply.status]
+        else:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in reply.headers)
+            head = f"{_STATUS_LINES[reply.status]}{lines}content-length: ".encode("latin-1")
+        end = b"\r\nconnection: close\r\n\r\n" if closes else b"\r\n\r\n"
+        if request is not None and request.method == b"HEAD":
+            body, head = b"", head + str(len(body)).encode() + end
+        else:
+            head += str(len(body)).encode() + end
+        if len(body) <= _COPY_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def _next(self) -> None:
+        if self._current is not None or self._write_paused or self._closing:
+            return
+        if self._read_paused:
+            self._read_paused = False
+            self._transport.resume_reading()
+        if self._waiting:
+            self._current = self._waiting.popleft()
+            self._handler.handle(self._current)
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer what cannot be a request, or shall not be read, and hang up.
+
+        What comes meanwhile is read and dropped: closing on unread bytes would reset the
+        connection, and the caller would not see the answer. The sweep ends it at last.
+        """
+        self._refused = True
+        self._chunks = []
+        if self._current is None:
+            self._send(None, reply)
+            self._finish()
+
+    def _finish(self) -> None:
+        """Close our side once everything is sent."""
+        self._waiting.clear()
+        self._refused = True
+        if self._incoming is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self.close()
