@@ -13,7 +13,7 @@ demo clean: export MODELPORT_HOME ?= $(DEMO)
 demo: export MLFLOW_TRACKING_URI ?= sqlite:///$(DEMO)/mlflow.db
 demo: export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint format bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,12 +42,16 @@ lint: install ## Check style, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --exclude benchmarks/rivals benchmarks
 	$(BIN)/lint-imports
 
 format: install ## Put the code into shape
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+bench: install ## Measure the runtime against its rivals, and write the README's table (half an hour)
+	$(BIN)/python -m benchmarks --write-readme
+
 clean: ## Remove what the other targets made; stops the demo's engine first
 	-@test -x $(BIN)/modelport && $(BIN)/modelport down
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

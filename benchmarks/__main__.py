@@ -7,14 +7,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import compare, decoding, network, results, scaling, soak, table
+from benchmarks import compare, decoding, machine, network, results, scaling, soak, table
 from benchmarks.contenders import EVERYONE, OURS, Contender
 from benchmarks.load import LoadFailed, missing_tools
 from benchmarks.places import CHECKOUT
 from benchmarks.progress import say, working
 from benchmarks.servers import ServerFailed
 
+Scenario = Callable[[argparse.Namespace], bool]
+
 COMPARISON = "comparison"
+README = "readme"
 DESCRIBED: dict[str, Callable[[dict[str, Any]], str]] = {
     "scaling": scaling.describe,
     "network": network.describe,
@@ -30,16 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing := missing_tools():
         say(f"benchmarks: apt-get install {' '.join(missing)} first")
         return 1
-    scenarios = (
-        SCENARIOS if given.scenario == "all" else {given.scenario: _scenario(given.scenario)}
-    )
+    if machine.is_busy():
+        say(f"This machine is busy (load {machine.LOAD_BEFORE:.1f}): the figures will be too low")
+    scenarios = _scenarios(given.scenario)
     failed = [name for name, scenario in scenarios.items() if not _run(name, scenario, given)]
-    if given.write_readme:
-        _write_readme()
-    return 1 if failed else 0
+    writes = given.write_readme or given.scenario == README
+    written = _write_readme() if writes else True
+    return 1 if failed or not written else 0
 
 
-def _run(name: str, scenario: Callable[[argparse.Namespace], bool], given: Any) -> bool:
+def _run(name: str, scenario: Scenario, given: argparse.Namespace) -> bool:
     with working(f"Scenario {name}"):
         try:
             return scenario(given)
@@ -48,8 +51,10 @@ def _run(name: str, scenario: Callable[[argparse.Namespace], bool], given: Any) 
             return False
 
 
-def _scenario(name: str) -> Callable[[argparse.Namespace], bool]:
-    return {**SCENARIOS, "start": _start, "readme": lambda _: True}[name]
+def _scenarios(name: str) -> dict[str, Scenario]:
+    if name == "all":
+        return SCENARIOS
+    return {one: run for one, run in {**SCENARIOS, "start": _start}.items() if one == name}
 
 
 def _compare(given: argparse.Namespace) -> bool:
@@ -68,9 +73,7 @@ def _comparison(given: argparse.Namespace, name: str, connections: Sequence[int]
         repeats=given.repeats or (1 if given.quick else 3),
         install=not given.quick,
     )
-    results.save(name, compare.run(plan))
-    kept = results.load(name)
-    assert kept is not None  # noqa: S101 - just saved
+    kept = results.save(name, compare.run(plan))
     say(table.markdown(kept))
     ours = [row for row in kept["rows"] if row["server"] == OURS]
     return not any(row["problem"] for row in ours)
@@ -86,8 +89,7 @@ def _wanted(words: Sequence[str]) -> Sequence[Contender]:
 
 
 def _others(name: str, measured: dict[str, Any]) -> bool:
-    results.save(name, measured)
-    say(DESCRIBED[name](measured))
+    say(DESCRIBED[name](results.save(name, measured)))
     return True
 
 
@@ -110,7 +112,7 @@ def _soak(given: argparse.Namespace) -> bool:
     return _others("soak", soak.run(seconds, min(30, max(1, seconds // 3))))
 
 
-SCENARIOS: dict[str, Callable[[argparse.Namespace], bool]] = {
+SCENARIOS: dict[str, Scenario] = {
     COMPARISON: _compare,
     "scaling": _scale,
     "network": _network,
@@ -119,21 +121,27 @@ SCENARIOS: dict[str, Callable[[argparse.Namespace], bool]] = {
 }
 
 
-def _write_readme() -> None:
-    """Put the last results of every scenario into the README."""
+def _write_readme() -> bool:
+    """Put the last results of every scenario into the README, or say why not."""
     comparison = results.load(COMPARISON)
     if comparison is None:
-        raise SystemExit("benchmarks: nothing is measured yet: python -m benchmarks comparison")
+        say("Nothing is compared yet: python -m benchmarks comparison")
+        return False
     kept = {name: results.load(name) for name in DESCRIBED}
     others = [DESCRIBED[name](result) for name, result in kept.items() if result]
-    table.write(CHECKOUT / "README.md", table.section(comparison, others))
+    try:
+        table.write(CHECKOUT / "README.md", table.section(comparison, others))
+    except ValueError as error:
+        say(str(error))
+        return False
     say("The README has the new figures")
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("scenario", nargs="?", default="all", choices=["all", *SCENARIOS, "start", "readme"])
+    add("scenario", nargs="?", default="all", choices=["all", *SCENARIOS, "start", README])
     add("--only", nargs="+", default=[], metavar="WORD", help="the runtime and rivals so named")
     add("--connections", type=_numbers, default=(1, 16, 64), help="default: 1,16,64")
     add("--seconds", type=int, help="of each measurement (default: 4; network 10)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from benchmarks.servers import (
 if TYPE_CHECKING:
     from benchmarks.models import Forest
     from benchmarks.protocols import Request
+
+_TURN_SECONDS = 4
+"""What starting and stopping a server takes, about."""
 
 _WARM_UP = (16, 1)
 """Connections and seconds of the load before the first one that counts."""
@@ -81,6 +85,7 @@ def run(plan: Plan) -> dict[str, Any]:
     forest = models.forest()
     rows = {one.title: _rows(one, forest) for one in plan.contenders}
     present = [one for one in plan.contenders if _is_present(one, rows[one.title], plan)]
+    say(f"Rounds: {plan.repeats}, servers: {len(present)}; about {_minutes(present, plan)} min")
     for number in range(plan.repeats):
         for contender in present:
             say(f"Round {number + 1} of {plan.repeats}: {contender.title}")
@@ -93,6 +98,12 @@ def run(plan: Plan) -> dict[str, Any]:
         "rows": [row.figures() for group in rows.values() for row in group],
         "rivals": {rival: environments.versions(rival) for rival in sorted(rivals)},
     }
+
+
+def _minutes(present: Sequence[Contender], plan: Plan) -> int:
+    requests = sum(len(one.requests) for one in present)
+    once = len(present) * _TURN_SECONDS + requests * (1 + plan.seconds * len(plan.connections))
+    return math.ceil(plan.repeats * once / 60)
 
 
 def _rows(contender: Contender, forest: Forest) -> list[Row]:

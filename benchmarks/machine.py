@@ -16,6 +16,13 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = CORES[0]
 LOAD_CORE = CORES[-1]
 """On a machine with one core both share it, and no figure means much."""
+LOAD_BEFORE = os.getloadavg()[0]
+_BUSY = 0.5
+
+
+def is_busy() -> bool:
+    """Whether others kept the cores busy before the first measurement."""
+    return LOAD_BEFORE > _BUSY
 
 
 @contextmanager
@@ -39,7 +46,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "wrk": _first_line("wrk", "-v"),
         "h2load": _first_line("h2load", "--version"),
-        "load_average": os.getloadavg()[0],
+        "load_before": LOAD_BEFORE,
     }
 
 

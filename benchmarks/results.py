@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
@@ -15,8 +14,8 @@ from benchmarks.progress import say
 _PACKAGES = ("modelport", "numpy", "onnxruntime", "orjson", "uvloop", "httptools", "grpcio")
 
 
-def save(scenario: str, result: dict[str, Any]) -> Path:
-    """Keep a scenario's result, in place of an earlier one, and say where."""
+def save(scenario: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Keep a result in place of an earlier one; return it as it comes from JSON."""
     document = {
         "scenario": scenario,
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -25,9 +24,11 @@ def save(scenario: str, result: dict[str, Any]) -> Path:
         **result,
     }
     path = folder("results") / f"{scenario}.json"
-    path.write_text(json.dumps(document, indent=1))
+    text = json.dumps(document, indent=1)
+    path.write_text(text)
     say(f"Kept in {path}")
-    return path
+    kept: dict[str, Any] = json.loads(text)
+    return kept
 
 
 def load(scenario: str) -> dict[str, Any] | None:

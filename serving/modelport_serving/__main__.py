@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from modelport_serving import workers
+from modelport_serving import logs, workers
 from modelport_serving.errors import ServingError
 from modelport_serving.settings import PROGRAM, parse
 
@@ -19,6 +19,7 @@ def main() -> int:
         if workers.is_worker():
             link = workers.link()
         elif settings.workers > 1:
+            logs.start_as(settings, PROGRAM)
             return workers.supervise(settings)
         from modelport_serving.server import run
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelport_serving.batching import Batcher, Call, Done, Limits
 from modelport_serving.cache import Cache, Keys, open_cache
-from modelport_serving.errors import ModelNotFound, NotSupported, ServingError
+from modelport_serving.errors import ModelNotFound, ModelNotReady, NotSupported, ServingError
 from modelport_serving.repository import Repository
 from modelport_serving.roles import Context, ExplainerRole, Role, load_role
+from modelport_serving.roles.predictor import LocalPredictor, Metadata
 
 if TYPE_CHECKING:
     from modelport_serving.exchange import Exchange, Watchers
@@ -73,6 +74,7 @@ class DataPlane:
     def __init__(self, settings: Settings, watchers: Watchers) -> None:
         self.watchers = watchers
         self.draining = False
+        self._started = False
         self.timeout_seconds = settings.request_timeout_seconds
         self.role: Role | None = None
         self.repository = Repository(
@@ -98,9 +100,9 @@ class DataPlane:
         self._served: dict[Model, _Served] = {}
         self._cache: Cache | None = None
         if settings.cache_bytes:
-            self._cache = open_cache(
-                settings.cache_url, settings.cache_bytes, settings.cache_ttl_seconds
-            )
+            # Each worker has a memory of its own; together they take what was allowed.
+            share = settings.cache_bytes // (1 if settings.cache_url else settings.workers)
+            self._cache = open_cache(settings.cache_url, share, settings.cache_ttl_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, unwanted: frozenset[str] = frozenset()) -> None:
@@ -110,11 +112,12 @@ class DataPlane:
         """
         await self.repository.start(unwanted)
         self.role = await load_role(self._settings, self)
+        self._started = True
 
     @property
     def ready(self) -> bool:
         """Whether every model that is wanted answers, and the server is not stopping."""
-        return self.repository.ready and not self.draining
+        return self._started and self.repository.ready and not self.draining
 
     @property
     def unready_reason(self) -> str:
@@ -122,13 +125,44 @@ class DataPlane:
         if self.draining:
             return "the server is stopping"
         failed = (entry for entry in self.repository.index() if entry.reason)
-        waits = "the models are not loaded yet"
+        waits = "the predictor is not ready" if self.is_remote else "the models are not loaded yet"
         return next((f"model {entry.name!r}: {entry.reason}" for entry in failed), waits)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the models are another server's: this is its transformer or explainer."""
+        return self._settings.predictor_host is not None
+
+    def names(self) -> list[str]:
+        """Return the models that may be asked here, ready or not."""
+        return [self._settings.model_name] if self.is_remote else self.repository.names()
+
+    async def is_ready(self, name: str | None = None, version: str | None = None) -> bool:
+        """Whether a model, or all of them, can answer: a transformer is no more than its predictor.
+
+        `ModelNotFound` when there is no such model.
+        """
+        if self.is_remote:
+            own = self._settings.model_name
+            self._check_name(name or own)
+            return self.ready and self.role is not None and await self.role.ready(own, version)
+        if name is not None:
+            self.repository.get(name, version)
+        return self.ready if name is None else True
+
+    async def metadata(self, name: str, version: str | None = None) -> Metadata:
+        """Return what is known of a model: its own word, or the transformer's."""
+        if self.is_remote:
+            self._check_name(name)
+        else:
+            self.repository.get(name, version)
+        teller = self.role or LocalPredictor(self)
+        return await teller.metadata(name, version)
 
     def find(self, exchange: Exchange, name: str, version: str | None = None) -> Target:
         """Return what answers for a model; `ModelNotFound`, `ModelNotReady`."""
-        if self.role is not None:
-            return self._front(self.role, exchange, name, version)
+        if self.role is not None or self.is_remote:
+            return self._front(exchange, name, version)
         model = self.repository.get(name, version)
         exchange.found(self._served[model].metrics)
         return model
@@ -206,14 +240,20 @@ class DataPlane:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.repository.close()
 
-    def _front(self, role: Role, exchange: Exchange, name: str, version: str | None) -> Target:
-        if self._settings.predictor_host is None:
-            exchange.found(self._served[self.repository.get(name, version)].metrics)
-        elif name == self._settings.model_name:
+    def _front(self, exchange: Exchange, name: str, version: str | None) -> Target:
+        if self.is_remote:
+            self._check_name(name)
             exchange.found(self.watchers.metrics.model(name))
         else:
-            raise ModelNotFound(f"no model {name!r} here: this is {self._settings.model_name!r}")
-        return _Front(name, version, role.mapping)
+            exchange.found(self._served[self.repository.get(name, version)].metrics)
+        if self.role is None:
+            raise ModelNotReady(f"model {name!r} is not loaded yet: try again shortly")
+        return _Front(name, version, self.role.mapping)
+
+    def _check_name(self, name: str) -> None:
+        own = self._settings.model_name
+        if name != own:
+            raise ModelNotFound(f"no model {name!r} here, only {own!r}")
 
     async def _ask_role(
         self,

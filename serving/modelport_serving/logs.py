@@ -21,11 +21,14 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from random import getrandbits
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from modelport_serving.errors import StartFailed
+
+if TYPE_CHECKING:
+    from modelport_serving.settings import Settings
 
 _PACKAGE = "modelport_serving"
 _LEVEL = "KSERVE_LOGLEVEL"
@@ -140,6 +143,17 @@ class LogWriter(logging.Handler):
     def _write(self) -> None:
         while (record := self._waiting.get()) is not None:
             self._stream.handle(record)
+
+
+def start_as(
+    settings: Settings, program: str, dropped: Callable[[], None] = lambda: None
+) -> LogWriter | None:
+    """Log as the settings say; the writer is to be ended, where there is one."""
+    if settings.log_config_file is not None:
+        configure(settings.log_config_file)
+    elif settings.configure_logging:
+        return start(program, settings.log_format, dropped)
+    return None
 
 
 def start(program: str, log_format: str, dropped: Callable[[], None]) -> LogWriter:

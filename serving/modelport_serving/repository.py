@@ -267,6 +267,8 @@ class Repository:
 
     def _no_answer(self, name: str, version: Version) -> ServingError:
         """Say why no model answers for a name and a version."""
+        if not self._started and not self._served:  # what there is has not been looked up yet
+            return ModelNotReady(f"model {name!r} is not loaded yet: try again shortly")
         served = self._served.get(name)
         if served is None or not served.wanted:
             return ModelNotFound(f"no model {name!r} here: GET /v2/models lists those that are")

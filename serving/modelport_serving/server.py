@@ -54,7 +54,7 @@ def run(settings: Settings, link: SupervisorLink | None = None) -> None:
     # A request whose numbers are too large is answered so; nobody needs to read of it here.
     warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)
     metrics = Metrics(link.metrics_directory, link.number) if link else Metrics()
-    writer = _start_logs(settings, metrics)
+    writer = _start_logs(settings, metrics, link)
     watchers = _watchers(settings, metrics)
     try:
         uvloop.run(_serve(settings, link, watchers))
@@ -114,7 +114,7 @@ class Server:
             await self._link.open(self._plane.repository)
             await self._listen()
             self._link.ready()
-        names = ", ".join(self._plane.repository.names()) or self._settings.model_name
+        names = ", ".join(self._plane.names()) or "no model"
         log.info("%s is ready at %s", names, self._url)
 
     async def drain(self) -> None:
@@ -159,11 +159,22 @@ class Server:
             if quiet and not self._connections.busy:
                 break
             await asyncio.sleep(_POLL_SECONDS)
+        await self._accept_the_last()
         if self._http is not None:
             self._http.close()
         self._connections.close_idle()
         while self._connections.busy and time.monotonic() < end:
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _accept_the_last(self) -> None:
+        """Accept who is in the queue: closing the port would reset them."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            await loop.connect_accepted_socket(self._connections, connection, ssl=self._tls)
 
     def _grpc_server(self, token: Token | None) -> GrpcServer:
         from modelport_serving.grpc.server import GrpcServer
@@ -182,11 +193,11 @@ class Server:
         )
 
 
-def _start_logs(settings: Settings, metrics: Metrics) -> logs.LogWriter | None:
-    if settings.log_config_file is not None:
-        logs.configure(settings.log_config_file)
-        return None
-    return logs.start(PROGRAM, settings.log_format, lambda: metrics.dropped("log_records"))
+def _start_logs(
+    settings: Settings, metrics: Metrics, link: SupervisorLink | None
+) -> logs.LogWriter | None:
+    program = f"{PROGRAM}: worker {link.number}" if link else PROGRAM
+    return logs.start_as(settings, program, lambda: metrics.dropped("log_records"))
 
 
 def _watchers(settings: Settings, metrics: Metrics) -> Watchers:

@@ -51,6 +51,7 @@ class Settings:
     tls_key_file: Path | None
     enable_docs_url: bool
     log_format: str
+    configure_logging: bool
     log_config_file: Path | None
     enable_latency_logging: bool
     otlp_endpoint: str | None
@@ -61,7 +62,11 @@ class Settings:
 def parse(arguments: Sequence[str] | None = None) -> Settings:
     """Read the arguments; an unknown or impossible one ends the program with one line."""
     parser = _parser()
-    settings = Settings(**vars(parser.parse_args(arguments)))
+    given = vars(parser.parse_args(arguments))
+    del given["access_log_format"]  # never given: parsing it fails
+    if given["max_threads"] is None:
+        given["max_threads"] = max(1, len(os.sched_getaffinity(0)) // given["workers"])
+    settings = Settings(**given)
     if problem := _conflict(settings):
         parser.error(problem)
     return settings
@@ -139,9 +144,8 @@ def _add_network(add: _Add) -> None:
     add("--workers", default=1, type=_positive, help="processes that share the ports")
     add(
         "--max_threads",
-        default=len(os.sched_getaffinity(0)),
         type=_positive,
-        help="threads of a worker for models slower than 1 ms; by default the CPUs it has",
+        help="threads of a worker for models slower than 1 ms; by default its share of the CPUs",
     )
     add("--auth_token_file", type=Path, help="callers must show the bearer token in this file")
     add("--tls_cert_file", type=Path, help="serve TLS with this certificate (PEM)")
@@ -193,6 +197,8 @@ def _add_roles(add: _Add) -> None:
 def _add_observation(add: _Add) -> None:
     _add_switch(add, "--enable_docs_url", "serve the OpenAPI docs at /docs", on=False)
     add("--log_format", default="text", choices=("text", "json"), help="of the log on stderr")
+    _add_switch(add, "--configure_logging", "set up logging at all", on=True)
+    add("--access_log_format", type=_no_format, help="not supported: see --enable_latency_logging")
     add("--log_config_file", type=Path, help="logging configuration (YAML or JSON dictConfig)")
     _add_switch(add, "--enable_latency_logging", "log the times of every request", on=False)
     add("--otlp_endpoint", help="send traces there (OTLP over HTTP), http://host:4318")
@@ -237,6 +243,12 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
     return seconds
+
+
+def _no_format(_: str) -> None:
+    raise argparse.ArgumentTypeError(
+        "the log of requests has one format: use --enable_latency_logging, or --log_config_file"
+    )
 
 
 def _port(text: str) -> int:

@@ -1,7 +1,8 @@
 """What a model answers before anybody asks: its warm-up, and whether its rows are independent.
 
-Both use the input example that MLflow keeps beside the model. An ONNX model without one gets
-rows made from what its inputs say they are; any other model is left alone.
+Both use the input example that MLflow keeps beside the model. Without one, a model of a known
+library gets rows made from what its inputs say they are, and one that runs its author's own code
+is left alone.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from modelport_serving.contract import ONNX
 
 if TYPE_CHECKING:
     from modelport_serving.model import Model
@@ -74,8 +73,8 @@ def rows_are_independent(model: Model, instances: list[Any]) -> bool:
     """Tell whether rows of several requests may be answered in one call.
 
     They may when every input and output has a variable first dimension, and rows that are asked
-    for together get the answers that they get alone. Models that answer all rows alike, slowly,
-    or differently each time get the benefit of no doubt.
+    for together get the answers that they get alone. That shows mixing and cannot rule it out, so
+    a model that answers all rows alike, slowly, or differently each time counts as one that mixes.
     """
     runtime = model.runtime
     if not all(spec.shape[:1] == (-1,) for spec in (*runtime.inputs, *runtime.outputs)):
@@ -169,8 +168,8 @@ def _perturbed(array: Array, generator: np.random.Generator) -> Array:
 
 
 def _made_up(model: Model) -> Iterator[Tensors]:
-    """Yield rows that fit an ONNX model's inputs: zeros, ones, then numbers at random."""
-    if model.served.flavour != ONNX:
+    """Yield rows that fit a model's inputs: zeros, ones, then numbers at random."""
+    if not model.runtime.may_run_inline:
         return
     specs, columns = model.runtime.inputs, len(model.served.inputs)
     shapes = {spec.name: _row_shape(spec, columns) for spec in specs}

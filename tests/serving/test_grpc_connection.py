@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hpack import Decoder, Encoder
@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelport_serving.grpc import frames
-from modelport_serving.grpc.connection import Connections, Rpc
+from modelport_serving.grpc.connection import Connections
 from modelport_serving.grpc.frames import ConnectionFailed, ErrorCode, HeaderDecoder
 from modelport_serving.grpc.status import Code
+
+if TYPE_CHECKING:
+    from modelport_serving.grpc.rpc import Rpc
 
 REQUEST = [
     (":method", "POST"),
@@ -40,6 +43,7 @@ class Echo:
 
     def admit(self, rpc: Rpc) -> None:
         rpc.on_gone = self._count
+        rpc.deadline = asyncio.get_running_loop().time() + 30
         if rpc.path == "/refused":
             rpc.fail(Code.UNIMPLEMENTED, "not 100% here: é")
 
@@ -211,10 +215,9 @@ def test_any_bytes_end_with_a_goaway_at_most(sent: bytes, greeted: bool) -> None
     talk(conversation)
 
 
-NAMES = st.sampled_from([":path", "content-type", "grpc-timeout", "x-a", "x-b"])
-HEADER_LISTS = st.lists(
-    st.lists(st.tuples(NAMES, st.text("abc", max_size=3), st.booleans()), max_size=6), max_size=12
-)
+# Few headers, so that the same blocks come again while the table has changed.
+HEADER = st.tuples(st.sampled_from(["x-a", "x-b"]), st.sampled_from(["1", "2"]), st.booleans())
+HEADER_LISTS = st.lists(st.lists(HEADER, min_size=1, max_size=2), max_size=30)
 
 
 @given(HEADER_LISTS, st.sampled_from([0, 64, 4096]))
@@ -226,6 +229,17 @@ def test_known_header_blocks_mean_what_they_say(sent: Any, table_size: int) -> N
         pairs = [(name, value) for name, value, _ in headers]
         block = encoder.encode(headers)
         assert decoder.decode(block) == dict(pairs)
+
+
+def test_a_block_that_changes_the_table_is_decoded_each_time() -> None:
+    decoder = HeaderDecoder()
+    keep_b, keep_a = b"\x40\3x-b\0012", b"\x40\3x-a\0011"
+
+    for block in (keep_b, keep_a, keep_a):
+        decoder.decode(block)
+
+    assert decoder.decode(b"\xbe") == decoder.decode(b"\xbf") == {"x-a": "1"}
+    assert decoder.decode(b"\xc0") == {"x-b": "2"}
 
 
 def test_a_window_holds_answers_up() -> None:
@@ -397,6 +411,51 @@ def test_more_streams_than_allowed_are_refused_for_another_try() -> None:
             2049,
             frames.UINT32.pack(ErrorCode.REFUSED_STREAM),
         )
+
+    talk(conversation)
+
+
+def test_a_silent_caller_is_pinged_and_then_cut() -> None:
+    async def conversation(peer: Peer) -> None:
+        await peer.send(START, frames.frame(frames.PING, 0, 0, b"in order"))
+        await peer.until(frames.PING, frames.ACK)
+        now = asyncio.get_running_loop().time()
+        (connection,) = peer.connections.open
+        connection.sweep(now + 61)
+        connection.sweep(now + 62)  # one ping is enough
+        await peer.until(frames.PING)
+        await peer.send(frames.frame(frames.PING, frames.ACK, 0, bytes(8)))
+        await peer.send(frames.frame(frames.PING, 0, 0, b"in order"))
+        assert (await peer.until(frames.PING))[1] == b"in order"
+        connection.sweep(now + 140)
+        assert await peer.receive() is None
+
+    talk(conversation)
+
+
+def test_who_never_greets_is_cut() -> None:
+    async def conversation(peer: Peer) -> None:
+        await peer.until(frames.SETTINGS)
+        (connection,) = peer.connections.open
+        connection.sweep(asyncio.get_running_loop().time() + 21)
+        assert (await peer.receive() or (frames.WINDOW_UPDATE,))[0] == frames.WINDOW_UPDATE
+        assert await peer.receive() is None
+
+    talk(conversation)
+
+
+def test_a_message_that_does_not_come_in_time_is_not_waited_for() -> None:
+    async def conversation(peer: Peer) -> None:
+        await peer.send(START, peer.headers(1), peer.headers(3, "/later"), body(3, b"whole"))
+        await peer.send(frames.frame(frames.PING, 0, 0, b"in order"))
+        await peer.until(frames.PING, frames.ACK)
+        (connection,) = peer.connections.open
+        connection.sweep(asyncio.get_running_loop().time() + 31)
+        number, block = await peer.until(frames.HEADERS, frames.END_STREAM)
+        headers = dict(peer.decoder.decode(block))
+        assert (number, headers["grpc-status"]) == (1, str(int(Code.DEADLINE_EXCEEDED)))
+        peer.handler.answer()
+        assert answers(await peer.rest()) == {3: b"whole"}
 
     talk(conversation)
 

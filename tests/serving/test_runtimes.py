@@ -321,6 +321,7 @@ def test_boosted_trees(tmp_path: Path, kind: str) -> None:
             np.testing.assert_allclose(given[name], values, rtol=1e-6)
     assert metadata(model)["input"] == ("FP64", (-1, 4))
     assert model.runtime.platform == f"mlflow_{flavour}"
+    assert model.batchable
 
 
 def test_xgboost_in_its_json_format(tmp_path: Path) -> None:

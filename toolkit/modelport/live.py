@@ -53,16 +53,19 @@ def replay(
 
 
 def _served(known: Dossier, material: Material, onnx: str) -> Model:
-    """Return what the endpoint runs: the graph, or the model's own flavour as a pyfunc."""
+    """Return what the endpoint runs: the graph, or the model in its own flavour."""
     if known.conversion.converted:
         return converted(onnx)
-    return flavour("python_function").load(Path(material.source), material.resolved)
+    return flavour(known.resolution.flavour).load(Path(material.source), material.resolved)
 
 
 def _named_as(expected: Answers, answers: Answers) -> Answers:
-    """Name a lone live output, which V1 answers without its name, as the expected one is."""
-    if len(expected) == 1 and len(answers) == 1:
-        return dict(zip(expected, answers.values(), strict=True))
+    """Name a lone live output, which V1 answers without its name, as the expected one is.
+
+    Where there are more, the first one is what was expected: a model's label, then the rest.
+    """
+    if len(expected) == 1 and not expected.keys() & answers.keys():
+        return dict(zip(expected, answers.values(), strict=False))
     return answers
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("modelport_serving")
 
 _PREFIX = b"modelport:"
-_ANSWER_SECONDS = 0.05
 _CONNECT_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _TRUSTED_SECONDS = 10.0
@@ -42,6 +41,7 @@ class Refused(Exception):
 
 Answer = bytes | Refused | None
 Done = Callable[[Answer], None]
+Lost = Callable[["_Connection", str], None]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,15 @@ class RedisAddress:
 class RedisCache:
     """Answers by key in the Redis at `redis[s]://[[user]:password@]host[:port][/database]`.
 
-    Answers larger than `max_bytes` are not kept.
+    Answers larger than `max_bytes` are not kept. Redis may be silent for `answer_seconds`.
     """
 
     size = 0
 
-    def __init__(self, url: str, max_bytes: int, ttl_seconds: float) -> None:
+    def __init__(
+        self, url: str, max_bytes: int, ttl_seconds: float, answer_seconds: float = 0.05
+    ) -> None:
+        self._answer_seconds = answer_seconds
         self._address = parse_url(url)
         self._max_bytes = max_bytes
         self._ttl = b"%d" % max(1, round(ttl_seconds * 1000))
@@ -118,7 +121,7 @@ class RedisCache:
         """Try until Redis answers, with ever longer pauses."""
         while self._connection is None:
             try:
-                self._connection = await _open(self._address, self._lost)
+                self._connection = await _open(self._address, self._answer_seconds, self._lost)
             except (OSError, Refused) as error:
                 self._report(str(error) or type(error).__name__)
                 await asyncio.sleep(self._pause)
@@ -156,7 +159,8 @@ class RedisCache:
 class _Connection(asyncio.Protocol):
     """One connection in RESP2: commands go out in order, answers come back in the same."""
 
-    def __init__(self, lost: Callable[[_Connection, str], None]) -> None:
+    def __init__(self, answer_seconds: float, lost: Lost) -> None:
+        self._answer_seconds = answer_seconds
         self.is_full = False
         self._lost = lost
         self._reason = "it closed the connection"
@@ -177,7 +181,7 @@ class _Connection(asyncio.Protocol):
         self._waiting.append(done)
         self._unsent.append(_command(command))
         if self._timer is None:
-            self._watch(_ANSWER_SECONDS)
+            self._watch(self._answer_seconds)
 
     def abort(self, reason: str) -> None:
         """Close at once; what waits gets None."""
@@ -234,11 +238,11 @@ class _Connection(asyncio.Protocol):
         self._timer = None
         if not self._waiting:
             return
-        left = self._alive + _ANSWER_SECONDS - self._loop.time()
+        left = self._alive + self._answer_seconds - self._loop.time()
         if left > 0:
             self._watch(left)
         else:
-            self.abort(f"no answer within {_ANSWER_SECONDS * 1000:.0f} ms")
+            self.abort(f"no answer within {self._answer_seconds * 1000:.0f} ms")
 
     def _end(self) -> None:
         if self._timer is not None:
@@ -287,12 +291,15 @@ def parse_url(url: str) -> RedisAddress:
     return RedisAddress(parts.hostname, port, database, parts.scheme == "rediss", login)
 
 
-async def _open(address: RedisAddress, lost: Callable[[_Connection, str], None]) -> _Connection:
+async def _open(address: RedisAddress, answer_seconds: float, lost: Lost) -> _Connection:
     """Connect, log in and hear from Redis; `OSError` or `Refused`."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_CONNECT_SECONDS):
         _, connection = await loop.create_connection(
-            lambda: _Connection(lost), address.host, address.port, ssl=address.use_ssl or None
+            lambda: _Connection(answer_seconds, lost),
+            address.host,
+            address.port,
+            ssl=address.use_ssl or None,
         )
         try:
             if address.login:

@@ -24,7 +24,7 @@ from modelport_serving.model import ModelState
 
 if TYPE_CHECKING:
     from modelport_serving.dataplane import DataPlane
-    from modelport_serving.grpc.connection import Rpc
+    from modelport_serving.grpc.rpc import Rpc
     from modelport_serving.tensors import Tensors, TensorSpec
 
 _SERVICE = f"/{PACKAGE}.GRPCInferenceService/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ async def call_asgi(app: AsgiApp, request: Request) -> Reply:
     async def receive() -> Message:
         nonlocal unread
         if not unread:
-            return {"type": "http.disconnect"}
+            await asyncio.get_running_loop().create_future()  # until the application is done
         unread = False
         return {"type": "http.request", "body": request.body, "more_body": False}
 
@@ -50,7 +51,7 @@ async def call_asgi(app: AsgiApp, request: Request) -> Reply:
 def _asgi_scope(request: Request) -> Message:
     return {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": request.method.decode("ascii"),
         "scheme": request.scheme,

@@ -125,20 +125,20 @@ class Edge:
         elif path == "/v2/health/live" and request.method == b"GET":
             request.reply(json_reply({"live": True}))
         elif path == "/v2/health/ready" and request.method == b"GET":
-            request.reply(self._readiness())
+            self._start(self._tell_readiness(request))
         elif path == "/metrics" and request.method == b"GET":
             self._start(self._expose(request))
         else:
             self._start(self._manage(request))
 
-    def _readiness(self) -> Reply:
+    async def _tell_readiness(self, request: Request) -> None:
         """Answer with both keys: the protocol's text says `live`, KServe's client reads `ready`."""
-        ready = self._plane.ready and not self.draining
+        ready = await self._plane.is_ready()
         state: dict[str, Any] = {"ready": ready, "live": ready}
         if ready:
-            return json_reply(state)
-        why = "the server is stopping" if self.draining else self._plane.unready_reason
-        return json_reply({**state, "error": why}, 503)
+            request.reply(json_reply(state))
+        else:
+            request.reply(json_reply({**state, "error": self._plane.unready_reason}, 503))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from modelport_serving.errors import InvalidInput, ServingError
+from modelport_serving.errors import InvalidInput, ModelNotReady, ServingError
 from modelport_serving.model import ModelState
 from modelport_serving.rest.openapi import complete
 from modelport_serving.rest.replies import Reply, error_reply, json_reply
@@ -60,41 +60,44 @@ def _add_v1(app: FastAPI, plane: DataPlane) -> None:
 
     @app.get("/v1/models", tags=["V1"])
     async def list_models() -> dict[str, list[str]]:
-        return {"models": plane.repository.names()}
+        return {"models": plane.names()}
 
     @app.get("/v1/models/{model_name}", tags=["V1"])
     async def model_state(model_name: str) -> dict[str, Any]:
-        return {"name": plane.repository.get(model_name).name, "ready": True}
+        return await _state(plane, model_name)
 
 
 def _add_v2(app: FastAPI, plane: DataPlane) -> None:
-    repository = plane.repository
-
     @app.get("/v2", tags=["V2"])
     async def server_metadata() -> dict[str, Any]:
         return {"name": "modelport", "version": app.version, "extensions": _EXTENSIONS}
 
     @app.get("/v2/models", tags=["V2"])
     async def list_models() -> dict[str, list[str]]:
-        return {"models": repository.names()}
+        return {"models": plane.names()}
 
     @app.get("/v2/models/{model_name}", tags=["V2"])
     @app.get("/v2/models/{model_name}/versions/{version}", tags=["V2"])
     async def model_metadata(model_name: str, version: str | None = None) -> dict[str, Any]:
-        runtime = repository.get(model_name, version).runtime
-        versions = repository.versions(model_name)
+        known = await plane.metadata(model_name, version)
         return {
             "name": model_name,
-            **({"versions": versions} if versions else {}),
-            "platform": runtime.platform,
-            "inputs": [_tensor_metadata(spec) for spec in runtime.inputs],
-            "outputs": [_tensor_metadata(spec) for spec in runtime.outputs],
+            **({"versions": known.versions} if known.versions else {}),
+            "platform": known.platform,
+            "inputs": [_tensor_metadata(spec) for spec in known.inputs],
+            "outputs": [_tensor_metadata(spec) for spec in known.outputs],
         }
 
     @app.get("/v2/models/{model_name}/ready", tags=["V2"])
     @app.get("/v2/models/{model_name}/versions/{version}/ready", tags=["V2"])
     async def model_ready(model_name: str, version: str | None = None) -> dict[str, Any]:
-        return {"name": repository.get(model_name, version).name, "ready": True}
+        return await _state(plane, model_name, version)
+
+
+async def _state(plane: DataPlane, name: str, version: str | None = None) -> dict[str, Any]:
+    if not await plane.is_ready(name, version):
+        raise ModelNotReady(f"model {name!r} is not ready: {plane.unready_reason}")
+    return {"name": name, "ready": True}
 
 
 def _add_repository(app: FastAPI, plane: DataPlane) -> None:

@@ -157,7 +157,7 @@ def unpickled(model: ServedModel) -> Any:
     if file is None:
         raise ModelLoadFailed(f"{model.folder} does not name its model file")
     if model.config.get("serialization_format") == "skops":
-        import skops.io  # type: ignore[import-untyped]
+        import skops.io
 
         return skops.io.load(file, trusted=model.config.get("skops_trusted_types"))
     with file.open("rb") as stream:
