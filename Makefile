@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 VENV := .venv
+KSERVE := .venv-kserve
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -20,6 +21,12 @@ help: ## List the targets
 
 install: $(VENV)/.installed ## Make the virtual environment and install everything into it
 
+# KServe's own client, for the tests alone: it wants other versions than we do.
+$(KSERVE)/.installed: tests/serving/kserve-client.txt
+	$(PYTHON) -m venv $(KSERVE)
+	$(KSERVE)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; install Python 3.11, or set PYTHON=" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +42,7 @@ demo: install ## Train a model, register it in MLflow and deploy it: what one ce
 	@printf '  export MODELPORT_HOME=%q MLFLOW_TRACKING_URI=%q\n' "$$MODELPORT_HOME" "$$MLFLOW_TRACKING_URI"
 	@printf '  %s\n' '$(BIN)/modelport status' '$(BIN)/modelport down'
 
-test: install lint ## Check style, types and layers, then run all tests, notebooks included
+test: install lint $(KSERVE)/.installed ## Check style, types and layers, then run all tests, notebooks included
 	$(BIN)/python -m pytest --nbval-lax notebooks tests
 
 lint: install ## Check style, types and layers
@@ -54,4 +61,4 @@ bench: install ## Measure the runtime against its rivals, and write the README's
 
 clean: ## Remove what the other targets made; stops the demo's engine first
 	-@test -x $(BIN)/modelport && $(BIN)/modelport down
-	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(KSERVE) .bench .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

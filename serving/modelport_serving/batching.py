@@ -306,8 +306,13 @@ def _elements(inputs: Tensors) -> int:
 
 def _rows(inputs: Tensors) -> int:
     """Return the rows that all inputs have in common, 0 if there are none."""
-    counts = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
-    return counts.pop() if len(counts) == 1 else 0
+    rows = None
+    for array in inputs.values():
+        count: int = array.shape[0] if array.ndim else 0
+        if rows is not None and count != rows:
+            return 0
+        rows = count
+    return rows or 0
 
 
 def _key(call: Call) -> Hashable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from modelport_serving import logs
@@ -29,7 +30,7 @@ class Watchers:
     latencies: LatencyLog | None = None
     payloads: PayloadLogger | None = None
 
-    @property
+    @cached_property
     def need_ids(self) -> bool:
         """Whether somebody wants an id for every request, also for those that brought none."""
         return any(watcher is not None for watcher in (self.tracer, self.latencies, self.payloads))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 import urllib3
 
 START_SECONDS = 30.0
+ROOT = Path(__file__).parents[2]
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
@@ -142,6 +144,15 @@ def launch() -> type[Server]:
 @pytest.fixture(scope="session", name="wait_until")
 def wait_until_fixture() -> Callable[[Callable[[], bool], str], None]:
     return wait_until
+
+
+@pytest.fixture(scope="session")
+def kserve_python() -> Path:
+    """The interpreter of the environment that KServe's client is installed in."""
+    python = Path(os.environ.get("KSERVE_PYTHON") or ROOT / ".venv-kserve/bin/python")
+    if not python.exists():
+        pytest.skip("KServe's client needs an environment of its own: make test makes it")
+    return python
 
 
 @dataclass(frozen=True)

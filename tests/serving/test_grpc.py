@@ -403,16 +403,11 @@ def test_a_taken_port_is_told(moody: Trained, serving: Serving, launch: type[Ser
             second.kill()
 
 
-@pytest.mark.skipif(
-    "KSERVE_PYTHON" not in os.environ,
-    reason="KServe needs other versions of psutil and pandas than ours: install it into an "
-    "environment of its own and name its interpreter in KSERVE_PYTHON",
-)
-def test_kserves_client(server: Server) -> None:
+def test_kserves_client(server: Server, kserve_python: Path) -> None:
     """In a process of its own: its protobuf messages clash with Triton's."""
-    program = Path(__file__).with_name("grpc_support.py")
+    program = Path(__file__).with_name("kserve_grpc_program.py")
     run = subprocess.run(
-        [os.environ["KSERVE_PYTHON"], str(program), server.grpc_address],
+        [str(kserve_python), str(program), server.grpc_address],
         capture_output=True,
         text=True,
         timeout=120,

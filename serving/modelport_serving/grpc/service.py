@@ -65,12 +65,14 @@ class InferenceService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._methods: dict[str, Callable[[Rpc, memoryview], None]] = {
             f"{_SERVICE}ModelInfer": self._infer,
-            f"{_SERVICE}ServerLive": self._simple(None, self._live),
-            f"{_SERVICE}ServerReady": self._simple(None, self._ready),
-            f"{_SERVICE}ServerMetadata": self._simple(None, self._server_metadata),
-            f"{_SERVICE}ModelReady": self._simple("ModelReadyRequest", self._model_ready),
-            f"{_SERVICE}ModelMetadata": self._simple("ModelMetadataRequest", self._model_metadata),
-            f"{_SERVICE}RepositoryIndex": self._simple("RepositoryIndexRequest", self._index),
+            f"{_SERVICE}ServerLive": self._question(None, self._live),
+            f"{_SERVICE}ServerReady": self._question(None, self._ready),
+            f"{_SERVICE}ServerMetadata": self._question(None, self._server_metadata),
+            f"{_SERVICE}ModelReady": self._question("ModelReadyRequest", self._model_ready),
+            f"{_SERVICE}ModelMetadata": self._question(
+                "ModelMetadataRequest", self._model_metadata
+            ),
+            f"{_SERVICE}RepositoryIndex": self._question("RepositoryIndexRequest", self._index),
             f"{_SERVICE}RepositoryModelLoad": self._load,
             f"{_SERVICE}RepositoryModelUnload": self._unload,
         }
@@ -154,49 +156,51 @@ class InferenceService:
         rpc.answer(message.parts, message.size)
         exchange.finished(Code.OK)
 
-    def _simple(
-        self, request_type: str | None, answer: Callable[[Any], Any]
+    def _question(
+        self, request_type: str | None, answer: Callable[[Any], Coroutine[Any, Any, Any]]
     ) -> Callable[[Rpc, memoryview], None]:
-        """Return a method that answers at once; without a type its requests have no fields."""
+        """Return a method that tells something; without a type its requests have no fields."""
         message_type = request_type and message_class(request_type)
 
         def method(rpc: Rpc, message: memoryview) -> None:
             request = message_type and codec.parse(message_type, bytes(message))
-            _send(rpc, answer(request))
+            self._start(rpc, self._tell(rpc, answer(request)))
 
         return method
 
-    def _live(self, _: None) -> Any:
+    async def _tell(self, rpc: Rpc, answer: Coroutine[Any, Any, Any]) -> None:
+        _send(rpc, await answer)
+
+    async def _live(self, _: None) -> Any:
         return message_class("ServerLiveResponse")(live=True)
 
-    def _ready(self, _: None) -> Any:
-        return message_class("ServerReadyResponse")(ready=self._plane.ready)
+    async def _ready(self, _: None) -> Any:
+        return message_class("ServerReadyResponse")(ready=await self._plane.is_ready())
 
-    def _server_metadata(self, _: None) -> Any:
+    async def _server_metadata(self, _: None) -> Any:
         return message_class("ServerMetadataResponse")(
             name="modelport", version=version("modelport"), extensions=_EXTENSIONS
         )
 
-    def _model_ready(self, request: Any) -> Any:
+    async def _model_ready(self, request: Any) -> Any:
         """Answer as KServe: a model that is not here is NOT_FOUND, one that loads is not ready."""
         try:
-            self._plane.repository.get(request.name, request.version or None)
+            ready = await self._plane.is_ready(request.name, request.version or None)
         except ModelNotReady:
-            return message_class("ModelReadyResponse")(ready=False)
-        return message_class("ModelReadyResponse")(ready=True)
+            ready = False
+        return message_class("ModelReadyResponse")(ready=ready)
 
-    def _model_metadata(self, request: Any) -> Any:
-        repository = self._plane.repository
-        runtime = repository.get(request.name, request.version or None).runtime
+    async def _model_metadata(self, request: Any) -> Any:
+        known = await self._plane.metadata(request.name, request.version or None)
         return message_class("ModelMetadataResponse")(
             name=request.name,
-            versions=repository.versions(request.name),
-            platform=runtime.platform,
-            inputs=map(_tensor_metadata, runtime.inputs),
-            outputs=map(_tensor_metadata, runtime.outputs),
+            versions=known.versions,
+            platform=known.platform,
+            inputs=map(_tensor_metadata, known.inputs),
+            outputs=map(_tensor_metadata, known.outputs),
         )
 
-    def _index(self, request: Any) -> Any:
+    async def _index(self, request: Any) -> Any:
         return message_class("RepositoryIndexResponse")(
             models=[
                 {

@@ -154,8 +154,10 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()  # read, not handled yet
         self._current: Request | None = None  # handled, not answered yet
         self._refused = False
+        self._refusal: Reply | None = None  # to be sent after the answers that are due
         self._in_headers = False
-        self._header_bytes = 0
+        self._upgrading = False
+        self._bytes_since_body = 0
         self._url = b""
         self._chunks: list[bytes] = []
         self._body_bytes = 0
@@ -197,29 +199,49 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._last_active = self._loop.time()
-        if self._in_headers or self._incoming is None:
-            self._header_bytes += len(data)
+        self._bytes_since_body += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # We speak nothing else: the request is answered as it is, and it is the last one.
-            for request in (*self._waiting, self._current):
-                if request is not None:
-                    request.keep_alive = False
+            self._parse(data)
         except httptools.HttpParserError as error:
             if not self._refused:
                 self._refuse(error_reply(InvalidInput(f"this is not valid HTTP/1.1: {error}")))
         else:
-            if self._in_headers and self._header_bytes > _MOST_HEADER_BYTES:
+            # Trailers and chunk extensions count too: only a body has a limit of its own.
+            if self._bytes_since_body > _MOST_HEADER_BYTES and not self._refused:
                 self._refuse(json_reply({"error": "the headers are larger than 64 KiB"}, 431))
+
+    def _parse(self, data: bytes) -> None:
+        """Parse what came. We speak nothing else: who asks to upgrade is answered in HTTP/1.1."""
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._refused:
+                    return
+                head = self._head_without_upgrade()
+                self._upgrading = False
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(head)
+                data = data[upgrade.args[0] :]
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head again: after one with an upgrade the parser would skip the body."""
+        request = self._incoming
+        assert request is not None  # noqa: S101 - on_message_complete has kept it
+        lines = [f"{n}: {value}\r\n" for n, value in request.headers.items() if n != "upgrade"]
+        version = self._parser.get_http_version()
+        first = b"%b %b HTTP/%b\r\n" % (request.method, self._url, version.encode())
+        return first + "".join([*lines, "\r\n"]).encode("latin-1")
 
     def eof_received(self) -> bool:
         """Keep our side open while an answer is due: a caller may close its own side early."""
         self._refused = self._refused or self._incoming is not None
-        if self._current is None:
+        last = self._waiting[-1] if self._waiting else self._current
+        if last is None:
             return False
-        for request in (*self._waiting, self._current):
-            request.keep_alive = False
+        last.keep_alive = False
         return True
 
     # The parser's callbacks.
@@ -247,8 +269,14 @@ class Connection(asyncio.Protocol):
         if request is None:
             return
         self._in_headers = False
-        self._header_bytes = 0
+        self._bytes_since_body = 0
         request.method = self._parser.get_method()
+        if request.method == b"CONNECT":
+            self._refuse(json_reply({"error": "this server is no proxy: CONNECT is refused"}, 405))
+            return
+        if "upgrade" in request.headers and self._parser.should_upgrade():
+            self._upgrading = True
+            return
         request.keep_alive = self._parser.should_keep_alive()
         path, _, request.query = self._url.partition(b"?")
         request.path = unquote(text) if "%" in (text := path.decode("latin-1")) else text
@@ -264,6 +292,7 @@ class Connection(asyncio.Protocol):
         """Collect the body, no more of it than the limit allows."""
         if self._refused:
             return
+        self._bytes_since_body = 0
         self._body_bytes += len(body)
         if self._body_bytes > self._handler.max_body_bytes:
             self._refuse(error_reply(self._handler.too_large()))
@@ -272,14 +301,17 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the answer to the one before."""
+        if self._upgrading:
+            return
         request, self._incoming = self._incoming, None
+        self._bytes_since_body = 0
         if request is None or self._refused:
             return
         chunks = self._chunks
         if chunks:
             request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self._chunks = []
-        if self._current is None and not self._write_paused:
+        if self._current is None and not self._waiting and not self._write_paused:
             self._current = request
             self._handler.handle(request)
             return
@@ -296,11 +328,11 @@ class Connection(asyncio.Protocol):
             return
         self._current = None
         self._send(request, reply)
-        if self._refused or not request.keep_alive or self._handler.draining:
-            self._finish()
-        elif self._waiting:
+        if self._waiting:
             # Not now: a long pipeline would recurse, and starve the other connections.
             self._loop.call_soon(self._next)
+        elif self._refused or not request.keep_alive or self._handler.draining:
+            self._finish()
 
     def close(self) -> None:
         """Close the connection once what was written is sent."""
@@ -326,7 +358,10 @@ class Connection(asyncio.Protocol):
             self._transport.abort() if self._write_paused else self.close()
 
     def _send(self, request: Request | None, reply: Reply) -> None:
-        closes = request is None or not request.keep_alive or self._handler.draining
+        # What waits was read already: it is answered first.
+        closes = not self._waiting and (
+            request is None or not request.keep_alive or self._handler.draining
+        )
         body = reply.body
         if reply.headers is JSON_HEADERS:
             head = _JSON_HEADS[reply.status]
@@ -360,15 +395,17 @@ class Connection(asyncio.Protocol):
         connection, and the caller would not see the answer. The sweep ends it at last.
         """
         self._refused = True
+        self._refusal = reply
         self._chunks = []
-        if self._current is None:
-            self._send(None, reply)
+        if self._current is None and not self._waiting:
             self._finish()
 
     def _finish(self) -> None:
         """Close our side once everything is sent."""
-        self._waiting.clear()
         self._refused = True
+        if self._refusal is not None:
+            self._send(None, self._refusal)
+            self._refusal = None
         if self._incoming is not None and self._transport.can_write_eof():
             self._transport.write_eof()
         else:
