@@ -24,10 +24,12 @@ from modelport_serving.tensors import (
     Array,
     Tensors,
     TensorSpec,
+    array_of,
     cast,
     check_shape,
     datatype_of,
     from_untyped,
+    packed,
 )
 
 if TYPE_CHECKING:
@@ -97,16 +99,16 @@ class TableMapping(InputMapping):
 
     def _numbers(self, instances: list[Any]) -> Array | None:
         """Take complete rows of numbers in one step; None if they are not that."""
+        rows = instances
         try:
             if isinstance(instances[0], dict):
-                array = np.array([self._pick(row) for row in instances])
                 if any(len(row) != self._width for row in instances):
                     return None
-            else:
-                array = np.array(instances)
-        except (KeyError, TypeError, ValueError, IndexError):
+                rows = [list(self._pick(row)) for row in instances]
+            array = packed(rows, self._spec.dtype.kind)
+        except (KeyError, TypeError):
             return None
-        if array.dtype.kind not in "fiub" or array.shape != (len(instances), self._width):
+        if array is None or array.shape[1] != self._width:
             return None
         return cast(self._spec.name, array, self._spec)
 
@@ -243,13 +245,10 @@ class FreeMapping(InputMapping):
 def _free_values(name: str, values: list[Any]) -> Array:
     """Take JSON values as what they look like: numbers, booleans, or texts."""
     kinds = "biuf"
-    try:
-        array = np.array(values)
-        if array.dtype.kind in kinds:
-            return array
-        texts = any(isinstance(item, str) for item in np.array(values, np.object_).reshape(-1))
-    except ValueError:
-        raise InvalidInput(f"input {name!r}: data has rows of different lengths") from None
+    array = array_of(name, values)
+    if array.dtype.kind in kinds:
+        return array
+    texts = any(isinstance(item, str) for item in array.reshape(-1))
     datatype = "BYTES" if texts else "FP64"
     return from_untyped(name, TensorSpec(name, datatype, (), nullable=True), values)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+from array import array as packed_array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,13 @@ _SAFE_KINDS = {"b": "b", "i": "iub", "u": "iub", "f": "fiub"}  # what a model's 
 _KIND_NAMES = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _FLOAT32_SQUARE = float(np.finfo(np.float32).max) ** 2
+_PACKED = {
+    "f": ("d", np.dtype(np.float64)),
+    "i": ("q", np.dtype(np.int64)),
+    "u": ("Q", np.dtype(np.uint64)),
+}
+"""The standard library's array types, and numpy's, that hold JSON's numbers by numpy kind."""
+
 _LENGTH = struct.Struct("<I")
 _MOST_DIMENSIONS = 64  # of a numpy array
 
@@ -103,14 +111,16 @@ def from_values(name: str, dtype: np.dtype[Any], values: list[Any]) -> Array:
     """Build an array from JSON values without ever bending one: no `"1"` to 1, no 1.5 to 1."""
     if dtype.kind == "O":
         return _strings(name, values)
-    try:
-        array = np.array(values)
-    except ValueError:
-        raise InvalidInput(f"input {name!r}: data has rows of different lengths") from None
+    array = packed([values], dtype.kind)
+    if array is not None:
+        return _fitted(name, array[0], dtype)
+    array = array_of(name, values)
     if array.size == 0:
         return array.astype(dtype)
     if array.dtype.kind not in _JSON_KINDS[dtype.kind]:
         array = _mixed_values(name, dtype, values)
+    elif dtype.kind == "f":
+        array = array.astype(np.float64, copy=False)
     return _fitted(name, array, dtype)
 
 
@@ -119,15 +129,15 @@ def from_untyped(name: str, spec: TensorSpec, values: list[Any]) -> Array:
 
     `null` is a missing value where the spec is nullable.
     """
-    try:
-        array = np.array(values)
-    except ValueError:
-        raise InvalidInput(f"input {name!r}: data has rows of different lengths") from None
+    numbers = packed([values], spec.dtype.kind)
+    if numbers is not None:
+        return _fitted(name, numbers[0], spec.dtype)
+    array = array_of(name, values)
     if array.size == 0:
         return array.astype(spec.dtype)
     if array.dtype.kind in "fiub":
         return cast(name, array, spec)
-    objects = np.array(values, dtype=np.object_)
+    objects = array if array.dtype.kind == "O" else np.array(values, dtype=np.object_)
     kinds = {type(item) for item in objects.reshape(-1)}
     if type(None) in kinds and not spec.nullable:
         raise InvalidInput(f"input {name!r}: expected {spec.datatype}, null given")
@@ -138,6 +148,44 @@ def from_untyped(name: str, spec: TensorSpec, values: list[Any]) -> Array:
         return _fitted(name, objects.astype(np.float64), spec.dtype)
     wrong = next(item for item in objects.reshape(-1) if type(item) in kinds)
     raise InvalidInput(f"input {name!r}: expected {spec.datatype}, {_json_name(wrong)} given")
+
+
+def packed(rows: Sequence[list[Any]], kind: str) -> Array | None:
+    """Read rows of numbers of one length in one step, as the widest type of a numpy kind.
+
+    None where there is anything else, or nothing: `array_of` finds out what.
+    """
+    width = len(rows[0])
+    if kind not in _PACKED or not width or type(rows[0][0]) is bool:
+        return None
+    code, dtype = _PACKED[kind]
+    numbers: packed_array[Any] = packed_array(code)
+    try:
+        for row in rows:
+            if len(row) != width:
+                return None
+            numbers.fromlist(row)
+    except (TypeError, OverflowError):
+        return None
+    return np.frombuffer(numbers, dtype).reshape(len(rows), width)
+
+
+def array_of(name: str, values: list[Any]) -> Array:
+    """Build an array of the type that numpy finds; texts stay objects.
+
+    Numpy would give every element the room of the longest text.
+    """
+    try:
+        return np.array(values, np.object_ if _has_text(values) else None)
+    except ValueError:
+        raise InvalidInput(f"input {name!r}: data has rows of different lengths") from None
+
+
+def _has_text(values: list[Any], depth: int = 1) -> bool:
+    kinds = set(map(type, values))
+    if str in kinds or depth > _MOST_DIMENSIONS:
+        return True
+    return list in kinds and any(_has_text(v, depth + 1) for v in values if type(v) is list)
 
 
 def cast(name: str, array: Array, spec: TensorSpec) -> Array:

@@ -1,4 +1,4 @@
-"""KServe's gRPC client, unmodified: `python kserve_grpc_program.py ADDRESS` prints what it got as JSON."""
+"""KServe's gRPC client, unmodified: `python kserve_grpc_program.py ADDRESS` prints what it got."""
 
 from __future__ import annotations
 

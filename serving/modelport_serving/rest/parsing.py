@@ -13,6 +13,7 @@ from modelport_serving.tensors import DTYPES, Array
 _LARGE_BYTES = 16 * 1024
 """From this size on, numbers are read into an array without a Python object for each."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BUFFERS = {
     "f": ("d", np.dtype(np.float64)),
     "i": ("i", np.dtype(np.int64)),
@@ -45,30 +46,31 @@ def infer_object(body: bytes) -> dict[str, Any]:
 def _with_arrays(body: bytes) -> dict[str, Any] | None:
     import simdjson
 
+    if body.startswith(_BYTE_ORDER_MARK):
+        return None
     try:
         root: Any = simdjson.Parser().parse(body)
         document: dict[str, Any] = {key: _plain(root[key]) for key in root if key != "inputs"}
-        document["inputs"] = [_input(item) for item in root["inputs"]]
+        document["inputs"] = inputs = [_input(item) for item in root["inputs"]]
     except (ValueError, KeyError, TypeError, RuntimeError):
         return None
-    return document
+    # A buffer takes the numbers out of nested lists: these have to be checked row by row. A name
+    # that is given twice would count for its first value here, and there for its last.
+    lists = 1 + 2 * len(inputs) + ("outputs" in document)
+    return document if body.count(b"[") == lists and len(document) == len(root) else None
 
 
 def _input(item: Any) -> Any:
     tensor = {key: item[key] for key in item}
-    data = tensor.get("data")
+    if len(tensor) != len(item):
+        raise KeyError("a name is given twice")
     kind = DTYPES[tensor["datatype"]].kind
-    if kind not in _BUFFERS or not _is_flat(data):
+    if kind not in _BUFFERS:
         return item.as_dict()
-    buffer, dtype = _BUFFERS[kind]
-    plain: dict[str, Any] = {key: _plain(value) for key, value in tensor.items() if key != "data"}
-    plain["data"] = _array(data, buffer, dtype)
+    data = tensor.pop("data")
+    plain: dict[str, Any] = {key: _plain(value) for key, value in tensor.items()}
+    plain["data"] = _array(data, *_BUFFERS[kind])
     return plain
-
-
-def _is_flat(data: Any) -> bool:
-    """Whether a list holds plain values: nested ones have to be checked row by row."""
-    return len(data) > 0 and not hasattr(data[0], "__len__")
 
 
 def _array(data: Any, buffer: str, dtype: np.dtype[Any]) -> Array:

@@ -22,6 +22,7 @@ from modelport_serving.tensors import (
 )
 
 LENGTH_HEADER = "inference-header-content-length"
+_LONGEST_NUMBER = 20  # digits
 
 
 class InferRequest(NamedTuple):
@@ -78,7 +79,8 @@ def encode(name: str, version: str | None, request: InferRequest, outputs: Tenso
 
 
 def _length(text: str, available: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text[:20]) > available:
+    is_number = text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
+    if not is_number or int(text) > available:
         raise InvalidInput(
             f"Inference-Header-Content-Length is {text[:20]!r}, but the body has {available} bytes"
         )
