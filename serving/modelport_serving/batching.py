@@ -93,6 +93,42 @@ class Call:
             self.timer.cancel()
 
 
+class Pace:
+    """How fast a model answers, learnt from its answers for each power of two of elements.
+
+    A call has its costs whatever it holds, so that an element of a large one takes less time.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}  # for an element, by the bits of their number
+
+    def took(self, seconds: float, elements: int) -> None:
+        """Learn from an answer.
+
+        A slow one counts at once, or the next would hold up every caller; trust comes back slowly.
+        """
+        bits = elements.bit_length()
+        self._seconds[bits] = max(seconds / elements, 0.8 * self._seconds.get(bits, 0.0))
+
+    def seconds_for(self, elements: int) -> float:
+        """Return how long so many elements will take at most; infinity before any answer."""
+        bits = elements.bit_length()
+        known = self._seconds
+        if bits in known:
+            return known[bits] * elements
+        smaller = max((other for other in known if other < bits), default=None)
+        if smaller is not None:
+            return known[smaller] * elements
+        larger = min(known, default=None)
+        return math.inf if larger is None else known[larger] * 2**larger
+
+    def elements_in(self, seconds: float) -> float:
+        """Return how many elements are answered in that time; infinity before any answer."""
+        known = self._seconds
+        fastest = known[max(known)] if known else 0.0
+        return seconds / fastest if fastest else math.inf
+
+
 class Batcher:
     """The queue in front of one model. All methods belong to the event loop."""
 
@@ -113,7 +149,12 @@ class Batcher:
         self._queue: deque[Call] = deque()
         self._running = 0
         self._scheduled = False
-        self._seconds_per_element = math.inf
+        self._pace = Pace()
+        # The thread's own time, where a model computes in it alone: that somebody else was given
+        # the CPU meanwhile says nothing of the model.
+        runtime = model.runtime
+        alone = runtime.may_run_inline and runtime.threads == 1
+        self._clock = time.thread_time if alone else time.perf_counter
         self._batches = model.batchable and limits.batch_rows > 1
 
     def submit(self, call: Call) -> None:
@@ -193,16 +234,15 @@ class Batcher:
         """Return the rows that a batch with this call may have: 0 if it must be alone."""
         if not call.rows:
             return 0
-        seconds_per_row = self._seconds_per_element * _elements(call.inputs) / call.rows
-        if seconds_per_row == math.inf:
-            return self._limits.batch_rows
-        return min(self._limits.batch_rows, int(self._limits.batch_seconds / seconds_per_row))
+        elements_per_row = _elements(call.inputs) / call.rows
+        rows_in_time = self._pace.elements_in(self._limits.batch_seconds) / elements_per_row
+        return int(min(self._limits.batch_rows, rows_in_time))
 
     def _is_quick(self, inputs: Tensors) -> bool:
         """Whether these inputs will probably take too little time to be worth a thread."""
         return (
             self._model.runtime.may_run_inline
-            and self._seconds_per_element * _elements(inputs) < _INLINE_SECONDS
+            and self._pace.seconds_for(_elements(inputs)) < _INLINE_SECONDS
         )
 
     def _is_late(self, call: Call, now: float) -> bool:
@@ -245,16 +285,13 @@ class Batcher:
 
     def _run(self, batch: list[Call], inputs: Tensors) -> _Outcome:
         """Run the model on a whole batch; in the event loop or in a thread."""
-        started = time.perf_counter()
+        started = self._clock()
         try:
             answers = self._model.predict(inputs, batch[0].outputs)
         except ServingError as error:
             return None, error
-        took = (time.perf_counter() - started) / _elements(inputs)
-        before = self._seconds_per_element
-        # A slow answer counts at once, or the next would hold up every caller; trust comes back
-        # slowly. A failure says nothing of how long an answer takes.
-        self._seconds_per_element = took if before == math.inf else max(took, 0.8 * before)
+        # A failure says nothing of how long an answer takes.
+        self._pace.took(self._clock() - started, _elements(inputs))
         return answers, None
 
     def _deliver(self, batch: list[Call], answers: Tensors | None, error: Exception | None) -> None:

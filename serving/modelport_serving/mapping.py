@@ -105,12 +105,12 @@ class TableMapping(InputMapping):
                 if any(len(row) != self._width for row in instances):
                     return None
                 rows = [list(self._pick(row)) for row in instances]
-            array = packed(rows, self._spec.dtype.kind)
+            array = packed(rows, self._spec.dtype)
         except (KeyError, TypeError):
             return None
-        if array is None or array.shape[1] != self._width:
+        if array is None or len(array) != len(rows) * self._width:
             return None
-        return cast(self._spec.name, array, self._spec)
+        return cast(self._spec.name, array.reshape(-1, self._width), self._spec)
 
     def _checked(self, array: Array) -> Array:
         if array.ndim != 2 or array.shape[1] != self._width:

@@ -42,14 +42,14 @@ _DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}  # what JSON may hold, by numpy kind
 _SAFE_KINDS = {"b": "b", "i": "iub", "u": "iub", "f": "fiub"}  # what a model's input takes
 _KIND_NAMES = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "numbers"}
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_FLOAT32_SQUARE = float(np.finfo(np.float32).max) ** 2
+_FLOAT32 = np.dtype(np.float32)
 _PACKED = {
-    "f": ("d", np.dtype(np.float64)),
-    "i": ("q", np.dtype(np.int64)),
-    "u": ("Q", np.dtype(np.uint64)),
-}
-"""The standard library's array types, and numpy's, that hold JSON's numbers by numpy kind."""
+    dtype: (code, np.dtype(code))
+    for kind, code in (("f", "d"), ("i", "q"), ("u", "Q"))
+    for dtype in DTYPES.values()
+    if dtype.kind == kind
+} | {_FLOAT32: ("f", _FLOAT32)}
+"""The standard library's array type, and numpy's of the same code, that JSON's numbers go into."""
 
 _LENGTH = struct.Struct("<I")
 _MOST_DIMENSIONS = 64  # of a numpy array
@@ -111,9 +111,9 @@ def from_values(name: str, dtype: np.dtype[Any], values: list[Any]) -> Array:
     """Build an array from JSON values without ever bending one: no `"1"` to 1, no 1.5 to 1."""
     if dtype.kind == "O":
         return _strings(name, values)
-    array = packed([values], dtype.kind)
+    array = packed((values,), dtype)
     if array is not None:
-        return _fitted(name, array[0], dtype)
+        return _fitted(name, array, dtype)
     array = array_of(name, values)
     if array.size == 0:
         return array.astype(dtype)
@@ -129,9 +129,9 @@ def from_untyped(name: str, spec: TensorSpec, values: list[Any]) -> Array:
 
     `null` is a missing value where the spec is nullable.
     """
-    numbers = packed([values], spec.dtype.kind)
+    numbers = packed((values,), spec.dtype)
     if numbers is not None:
-        return _fitted(name, numbers[0], spec.dtype)
+        return _fitted(name, numbers, spec.dtype)
     array = array_of(name, values)
     if array.size == 0:
         return array.astype(spec.dtype)
@@ -150,15 +150,16 @@ def from_untyped(name: str, spec: TensorSpec, values: list[Any]) -> Array:
     raise InvalidInput(f"input {name!r}: expected {spec.datatype}, {_json_name(wrong)} given")
 
 
-def packed(rows: Sequence[list[Any]], kind: str) -> Array | None:
-    """Read rows of numbers of one length in one step, as the widest type of a numpy kind.
+def packed(rows: Sequence[list[Any]], wanted: np.dtype[Any]) -> Array | None:
+    """Read rows of numbers of one length in one step, one behind the other, for a numpy dtype.
 
-    None where there is anything else, or nothing: `array_of` finds out what.
+    They come as that dtype, or as the widest of its kind. None where there is anything else, or
+    nothing: `array_of` finds out what.
     """
     width = len(rows[0])
-    if kind not in _PACKED or not width or type(rows[0][0]) is bool:
+    if wanted not in _PACKED or not width or type(rows[0][0]) is bool:
         return None
-    code, dtype = _PACKED[kind]
+    code, dtype = _PACKED[wanted]
     numbers: packed_array[Any] = packed_array(code)
     try:
         for row in rows:
@@ -167,7 +168,12 @@ def packed(rows: Sequence[list[Any]], kind: str) -> Array | None:
             numbers.fromlist(row)
     except (TypeError, OverflowError):
         return None
-    return np.frombuffer(numbers, dtype).reshape(len(rows), width)
+    array = np.frombuffer(numbers, dtype)
+    # What was too large has become infinite without a word. The sum of squares shows it, and
+    # costs less than looking at every number.
+    if dtype is _FLOAT32 and not array.dot(array) < math.inf:
+        return None
+    return array
 
 
 def array_of(name: str, values: list[Any]) -> Array:
@@ -296,11 +302,6 @@ def _fitted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
     """Convert numbers, or say which are too large for the target."""
     if array.dtype == dtype:
         return array
-    if dtype is _FLOAT32 and array.dtype is _FLOAT64:
-        # The sum of squares bounds the largest value, and costs less than watching for overflow.
-        flat = array.reshape(-1)
-        if flat.dot(flat) < _FLOAT32_SQUARE:
-            return array.astype(dtype)
     if dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelport_serving.batching import Batcher, Call, Limits
+from modelport_serving.batching import Batcher, Call, Limits, Pace
 from modelport_serving.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -37,6 +37,7 @@ class Doubling:
 
     def __init__(self, *, inline: bool) -> None:
         self.may_run_inline = inline
+        self.threads = 1
         self.calls: list[Array] = []
         self.threads: set[int] = set()
         self.gate = threading.Event()
@@ -90,13 +91,20 @@ class Bench:
     async def trust(self) -> None:
         """Let the model have answered, quickly."""
         await self.ask([[1]])
-        self.batcher._seconds_per_element = 1e-9
+        self.batcher._pace = paced(1e-9)
         self.runtime.calls.clear()
         self.runtime.threads.clear()
 
     @property
     def batches(self) -> list[int]:
         return [len(call) for call in self.runtime.calls]
+
+
+def paced(seconds: float) -> Pace:
+    """A model that takes so long for every element."""
+    pace = Pace()
+    pace.took(seconds, 1)
+    return pace
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -130,7 +138,7 @@ def test_a_slow_answer_moves_the_next_into_a_thread() -> None:
     async def test() -> None:
         bench = Bench()
         await bench.trust()
-        bench.batcher._seconds_per_element = 1.0
+        bench.batcher._pace = paced(1.0)
         await bench.ask([[1]])
         assert threading.get_ident() not in bench.runtime.threads
 
@@ -167,10 +175,10 @@ def test_a_batch_has_no_more_rows_than_it_may() -> None:
 def test_a_batch_takes_no_longer_than_it_may() -> None:
     async def test() -> None:
         bench = Bench(inline=False, limits=Limits(8, 2.5, 100, 60.0))
-        bench.batcher._seconds_per_element = 1.0  # two rows of one element in 2.5 s
+        bench.batcher._pace = paced(1.0)  # two rows of one element in 2.5 s
         await asyncio.gather(*(bench.ask([[n]]) for n in range(2)))
         assert bench.batches == [2]
-        bench.batcher._seconds_per_element = 2.0
+        bench.batcher._pace = paced(2.0)
         await asyncio.gather(*(bench.ask([[n]]) for n in range(2)))
         assert bench.batches == [2, 1, 1]
 
@@ -313,3 +321,27 @@ def refuse(_: Tensors, __: Sequence[str]) -> Tensors:
 
 def test_python_code_never_runs_in_the_event_loop() -> None:
     assert not PyfuncRuntime.may_run_inline
+
+
+def test_the_pace_is_known_by_size() -> None:
+    pace = Pace()
+    assert pace.seconds_for(1) == float("inf")
+    pace.took(40.0, 30)
+    assert pace.seconds_for(30) == 40.0
+    assert pace.seconds_for(300) == pytest.approx(400.0), "at most"
+    pace.took(90.0, 300)
+    assert pace.seconds_for(300) == 90.0
+    assert pace.seconds_for(30) == 40.0
+    assert pace.elements_in(180.0) == pytest.approx(600.0)
+    assert Pace().elements_in(1.0) == float("inf")
+
+
+def test_a_slow_answer_counts_at_once_and_is_forgotten_slowly() -> None:
+    pace = paced(0.1)
+    pace.took(10.0, 1)
+    assert pace.seconds_for(1) == 10.0
+    pace.took(0.1, 1)
+    assert pace.seconds_for(1) == 8.0
+    for _ in range(30):
+        pace.took(0.1, 1)
+    assert pace.seconds_for(1) == 0.1

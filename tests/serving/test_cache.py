@@ -20,9 +20,10 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelport_serving.cache import Keys, MemoryCache, identity, open_cache
+from modelport_serving.cache import Keys, identity, open_cache
+from modelport_serving.cache.memory import MemoryCache
 from modelport_serving.cache.packing import pack, unpack
-from modelport_serving.cache.redis import RedisCache, parse_url
+from modelport_serving.cache.redis import RedisCache
 from modelport_serving.errors import StartFailed
 
 KEY, OTHER = b"k" * 32, b"o" * 32
@@ -431,7 +432,10 @@ class TestRedis:
         use(f"redis://default:s%3Acret%401@127.0.0.1:{redis.port}", work)
         assert redis.cli("-a", "s:cret@1", "-n", "3", "DBSIZE") == "1"
 
-    @pytest.mark.parametrize(("login", "why"), [("", "NOAUTH"), (":wrong-secret@", "WRONGPASS")])
+    @pytest.mark.parametrize(
+        ("login", "why"),
+        [("", "Authentication required"), (":wrong-secret@", "invalid username-password")],
+    )
     def test_a_wrong_password(self, start_redis: Any, caplog: Any, login: str, why: str) -> None:
         redis = start_redis("--requirepass", "right")
 
@@ -447,39 +451,62 @@ class TestRedis:
         assert why in caplog.text
         assert "secret" not in caplog.text
 
-    def test_a_full_one_says_so(self, start_redis: Any, caplog: Any) -> None:
+    def test_a_full_one_says_so_once(self, start_redis: Any, caplog: Any) -> None:
         redis = start_redis("--maxmemory", "1", "--maxmemory-policy", "noeviction")
 
         async def work(cache: RedisCache) -> None:
             async def is_reported() -> bool:
                 cache.put(KEY, ANSWER)
                 assert await look(cache) is None
-                return "keeps no answer" in caplog.text
+                return bool(caplog.records)
 
             await until(is_reported)
+            for _ in range(3):
+                cache.put(KEY, ANSWER)
+                assert await look(cache) is None
 
         use(redis.url, work)
-        assert "OOM" in caplog.text
+        (record,) = caplog.records
+        assert "keeps no answer: command not allowed when used memory" in record.getMessage()
 
-    def test_what_is_not_redis(self) -> None:
-        async def work_with(port: int) -> None:
-            cache = RedisCache(f"redis://127.0.0.1:{port}", 1000, 60)
-            assert await look(cache) is None
-            while not cache._is_away:
-                assert await look(cache) is None
-                await asyncio.sleep(0.01)
-            cache.close()
+    def test_what_is_not_redis(self, caplog: Any) -> None:
+        async def handler(_: Any, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
 
         async def main() -> None:
-            async def handler(_: Any, writer: asyncio.StreamWriter) -> None:
-                writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                writer.close()
-
             server = await asyncio.start_server(handler, "127.0.0.1", 0)
-            await asyncio.wait_for(work_with(server.sockets[0].getsockname()[1]), 10)
+            cache = RedisCache(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", 1000, 60)
+
+            async def is_reported() -> bool:
+                assert await look(cache) is None
+                return bool(caplog.records)
+
+            await until(is_reported)
+            cache.close()
             server.close()
 
         uvloop.run(main())
+        assert "no cache at redis://127.0.0.1" in caplog.text
+
+    def test_closing_answers_who_waits(self, start_redis: Any) -> None:
+        redis = start_redis()
+
+        async def work(cache: RedisCache) -> None:
+            await stored(cache)
+            redis.process.send_signal(signal.SIGSTOP)
+            try:
+                sent = asyncio.create_task(look(cache))
+                await asyncio.sleep(0.05)
+                queued = asyncio.create_task(look(cache))
+                await asyncio.sleep(0)
+                cache.close()
+                assert await asyncio.gather(sent, queued) == [None, None]
+                assert now(cache) is None
+            finally:
+                redis.process.send_signal(signal.SIGCONT)
+
+        use(redis.url, work)
 
 
 async def later(cache: RedisCache) -> Any:
@@ -496,11 +523,21 @@ async def later(cache: RedisCache) -> Any:
 
 
 class TestUrls:
-    def test_no_text_of_it_has_the_password(self) -> None:
-        address = parse_url("rediss://me:pass%21@cache.example:7000/2")
-        assert address.login == ("me", "pass!")
-        assert str(address) == "rediss://cache.example:7000/2"
-        assert "pass" not in f"{address!r} {address}"
+    def test_no_text_of_it_has_the_password(self, caplog: Any) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = f"127.0.0.1:{listener.getsockname()[1]}/2"
+
+        async def work(cache: RedisCache) -> None:
+            async def is_reported() -> bool:
+                assert await look(cache) is None
+                return "no cache" in caplog.text
+
+            await until(is_reported)
+
+        with caplog.at_level(logging.DEBUG):
+            use(f"rediss://me:pass%21@{address}", work)
+        assert f"no cache at rediss://{address} until" in caplog.text
+        assert "pass" not in caplog.text
 
     @pytest.mark.parametrize(
         "url",

@@ -26,8 +26,8 @@ from modelport_serving.errors import (
     UpstreamFailed,
 )
 from modelport_serving.roles.context import Context
-from modelport_serving.roles.http import HttpClient, split_host
-from modelport_serving.roles.remote import RemotePredictor
+from modelport_serving.roles.http import HttpClient
+from modelport_serving.roles.remote import RemotePredictor, address_of
 
 run = uvloop.run
 PROTOCOLS = ("v1", "v2", "grpc-v2")
@@ -149,6 +149,15 @@ Handler = Callable[[Reader, Writer], Awaitable[None]]
 
 
 @asynccontextmanager
+async def connected(host: str, **options: Any) -> AsyncIterator[HttpClient]:
+    client = HttpClient(host, **options)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
 async def listening(handler: Handler) -> AsyncIterator[str]:
     writers: list[Writer] = []
 
@@ -194,11 +203,9 @@ class TestConnections:
                 writer.write(answer(b"ok"))
 
         async def main() -> None:
-            async with listening(handler) as host:
-                client = HttpClient(host)
+            async with listening(handler) as host, connected(host) as client:
                 for _ in range(5):
                     assert (await post(client)).body == b"ok"
-                client.close()
 
         run(main())
         assert seen == [0] * 5
@@ -217,11 +224,8 @@ class TestConnections:
                 writer.transport.abort()
 
         async def main() -> list[int]:
-            async with listening(handler) as host:
-                client = HttpClient(host)
-                statuses = [(await post(client)).status for _ in range(2)]
-                client.close()
-                return statuses
+            async with listening(handler) as host, connected(host) as client:
+                return [(await post(client)).status for _ in range(2)]
 
         assert run(main()) == [200, 200]
         assert connections == 2
@@ -236,9 +240,9 @@ class TestConnections:
             writer.transport.abort()
 
         async def main() -> None:
-            async with listening(handler) as host:
+            async with listening(handler) as host, connected(host) as client:
                 with pytest.raises(UpstreamFailed, match=f"{host} does not answer"):
-                    await post(HttpClient(host))
+                    await post(client)
 
         run(main())
         assert requests == 2
@@ -254,9 +258,9 @@ class TestConnections:
             writer.close()
 
         async def main() -> None:
-            async with listening(handler) as host:
+            async with listening(handler) as host, connected(host) as client:
                 with pytest.raises(UpstreamFailed, match="within its answer"):
-                    await post(HttpClient(host))
+                    await post(client)
 
         run(main())
         assert requests == 1
@@ -272,11 +276,9 @@ class TestConnections:
                 writer.write(answer(b"ok"))
 
         async def main() -> None:
-            async with listening(handler) as host:
-                client = HttpClient(host, most_connections=2)
+            async with listening(handler) as host, connected(host, most_connections=2) as client:
                 replies = await asyncio.gather(*(post(client) for _ in range(9)))
                 assert [reply.body for reply in replies] == [b"ok"] * 9
-                client.close()
 
         run(main())
         assert connections == 2
@@ -296,8 +298,7 @@ class TestConnections:
             writer.write(answer(body))
 
         async def main() -> Any:
-            async with listening(handler) as host:
-                client = HttpClient(host, most_connections=1)
+            async with listening(handler) as host, connected(host, most_connections=1) as client:
                 slow = asyncio.create_task(post(client, b"slow"))
                 await asked.wait()
                 slow.cancel()
@@ -306,30 +307,22 @@ class TestConnections:
         assert run(main()).body == b"quick"
         assert connections == 2
 
-    @pytest.mark.parametrize(
-        "sent",
-        [
-            answer(b"body"),
-            b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"body"),
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
-            b"HTTP/1.0 200 OK\r\n\r\nbody",
-            b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nbody",
-        ],
-        ids=["length", "continue", "chunked", "http/1.0", "until closed"],
-    )
-    def test_every_framing_in_any_pieces(self, sent: bytes) -> None:
+    def test_share_nothing_but_the_host(self) -> None:
+        """No cookies, no redirects, no compression: all of it takes time for nothing."""
+        heads: list[str] = []
+
         async def handler(reader: Reader, writer: Writer) -> None:
-            await read_request(reader)
-            for byte in sent:
-                writer.write(bytes([byte]))
-                await writer.drain()
-            writer.close()
+            while True:
+                head, _ = await read_request(reader)
+                heads.append(head.lower())
+                writer.write(answer(b"", 307, "set-cookie: a=b; path=/", "location: /elsewhere"))
 
-        async def main() -> Any:
-            async with listening(handler) as host:
-                return [await post(HttpClient(host)) for _ in range(2)]
+        async def main() -> list[int]:
+            async with listening(handler) as host, connected(host) as client:
+                return [(await post(client)).status for _ in range(2)]
 
-        assert [(reply.status, reply.body) for reply in run(main())] == [(200, b"body")] * 2
+        assert run(main()) == [307, 307]
+        assert not any("cookie:" in head or "accept-encoding:" in head for head in heads)
 
     def test_what_is_not_http(self) -> None:
         async def handler(reader: Reader, writer: Writer) -> None:
@@ -337,9 +330,9 @@ class TestConnections:
             writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
 
         async def main() -> None:
-            async with listening(handler) as host:
+            async with listening(handler) as host, connected(host) as client:
                 with pytest.raises(UpstreamFailed, match="not HTTP"):
-                    await post(HttpClient(host))
+                    await post(client)
 
         run(main())
 
@@ -473,9 +466,14 @@ def test_no_answer_in_time(given: str) -> None:
 
 
 def test_hosts() -> None:
-    assert split_host("predictor", 80) == ("predictor", 80)
-    assert split_host("predictor:8080", 80) == ("predictor", 8080)
-    assert split_host("[::1]:8080", 80) == ("::1", 8080)
-    assert split_host("::1", 443) == ("::1", 443)
+    assert address_of("predictor", 80) == "predictor:80"
+    assert address_of("predictor:8080", 80) == "predictor:8080"
+    assert address_of("[::1]:8080", 80) == "[::1]:8080"
+    assert address_of("::1", 443) == "[::1]:443"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("host", ["", ":80", "http://h", "h/path", "me@h", "h:65536", "a b"])
+def test_what_is_no_host(host: str, protocol: str) -> None:
     with pytest.raises(StartFailed, match="is a host or"):
-        RemotePredictor("http://predictor", "v1", use_ssl=False, timeout=1)
+        RemotePredictor(host, protocol, use_ssl=False, timeout=1)

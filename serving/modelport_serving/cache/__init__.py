@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from modelport_serving.cache.keys import Keys, identity
-from modelport_serving.cache.memory import MemoryCache
+from modelport_serving.errors import StartFailed
 
 if TYPE_CHECKING:
     from modelport_serving.tensors import Tensors
 
-__all__ = ["Cache", "Keys", "MemoryCache", "identity", "open_cache"]
+__all__ = ["Cache", "Keys", "identity", "open_cache"]
 
 
 class Cache(Protocol):
@@ -38,10 +38,17 @@ def open_cache(url: str | None, max_bytes: int, ttl_seconds: float) -> Cache:
     """Open the cache in Redis at `url`, else in memory.
 
     `max_bytes` bounds the memory of this process, or one answer in Redis, whose own `maxmemory`
-    bounds the whole. `StartFailed` when the URL is not one of Redis.
+    bounds the whole. `StartFailed` when the URL is not one of Redis, or its client is not here.
     """
     if url is None:
-        return MemoryCache(max_bytes, ttl_seconds)
-    from modelport_serving.cache.redis import RedisCache
+        from modelport_serving.cache.memory import MemoryCache
 
+        return MemoryCache(max_bytes, ttl_seconds)
+    try:
+        from modelport_serving.cache.redis import RedisCache
+    except ModuleNotFoundError as error:
+        raise StartFailed(
+            f"--cache_url needs a package that is not here ({error.name}): "
+            "pip install 'modelport[cache]', or cache in memory"
+        ) from error
     return RedisCache(url, max_bytes, ttl_seconds)

@@ -1,9 +1,8 @@
 """The cache in Redis: shared by workers and replicas, and never in the way.
 
-Redis is asked through one connection, on which the requests of one turn of the event loop travel
-together: with 64 callers a lookup takes 24 µs of CPU, alone 150. What is slow, gone or broken
-costs hits alone: a lookup has its answer within 50 ms, or everything misses at once until Redis is
-back, and it is looked for in the background, ever less often.
+Redis is asked through one connection; what is asked while an answer is awaited travels together.
+A lookup is answered within 50 ms, or everything misses at once until Redis is back, and it is
+looked for in the background, ever less often.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -35,11 +34,6 @@ _TRUSTED_SECONDS = 10.0
 _MOST_UNSENT_BYTES = 1 << 20
 """Further answers are not kept: to send them would take the lookups' time."""
 
-_LOOKS = 5
-
-_Call = tuple[Sequence[Any], Callable[[Any], None]]
-"""A command, and what gets its answer, the error that is its answer, or None without one."""
-
 
 class RedisCache:
     """Answers by key in the Redis at `redis[s]://[[user]:password@]host[:port][/database]`.
@@ -56,18 +50,18 @@ class RedisCache:
         self._max_bytes = max_bytes
         self._ttl = max(1, round(ttl_seconds * 1000))
         self._exchange_seconds = answer_seconds / 2  # a lookup may wait for another exchange first
-        self._calls: list[_Call] = []
-        self._unsent_bytes = 0
+        self._calls: list[tuple[tuple[Any, ...], Callable[[Any], None]]] = []
         self._has_calls = asyncio.Event()
+        self._unsent_bytes = 0
         self._worker: asyncio.Task[None] | None = None
-        self._is_here = self._is_missed = self._is_refusing = False
+        self._is_here = self._is_missed = self._is_full = False
 
     def get(self, key: bytes, done: Callable[[Tensors | None], None]) -> None:
         """Call `done` with the answer or None: at once while Redis is away, else soon."""
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
         if self._is_here:
-            self._send(("GET", _name(key)), lambda value: done(_unpacked(value)))
+            self._send(lambda value: done(unpack(value)), "GET", _name(key))
         else:
             done(None)
 
@@ -79,7 +73,7 @@ class RedisCache:
         value = pack(answer)
         if value is not None and len(value) <= self._max_bytes:
             self._unsent_bytes += len(value)
-            self._send(("SET", _name(key), value, "PX", self._ttl), self._stored)
+            self._send(self._stored, "SET", _name(key), value, "PX", self._ttl)
 
     def close(self) -> None:
         """Close the connection; lookups under way miss."""
@@ -87,8 +81,12 @@ class RedisCache:
         if self._worker is not None:
             self._worker.cancel()
 
+    def _send(self, done: Callable[[Any], None], *command: Any) -> None:
+        self._calls.append((command, done))
+        self._has_calls.set()
+
     async def _work(self) -> None:
-        """Connect and ask until cancelled, with ever longer pauses after failures."""
+        """Connect and exchange until cancelled, with ever longer pauses after failures."""
         pause = _FIRST_PAUSE
         try:
             while True:
@@ -98,13 +96,13 @@ class RedisCache:
                     while True:
                         await self._exchange()
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs hits alone
-                    self._lost(error)
+                    self._lost(str(error) or type(error).__name__)
                 if time.monotonic() - started > _TRUSTED_SECONDS:
                     pause = _FIRST_PAUSE
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
-            self._miss(self._calls)
+            self._answer([None] * len(self._calls))
             await self._client.aclose()
 
     async def _connect(self) -> None:
@@ -118,83 +116,65 @@ class RedisCache:
         """Wait for calls, send them all, and pass the answers on."""
         await self._has_calls.wait()
         self._has_calls.clear()
-        calls, self._calls, self._unsent_bytes = self._calls, [], 0
+        self._unsent_bytes = 0
         pipeline = self._client.pipeline(transaction=False)
-        for command, _ in calls:
+        for command, _ in self._calls:
             pipeline.execute_command(*command)
-        try:
-            work = pipeline.execute(raise_on_error=False)
-            answers = await _within(self._exchange_seconds, work)
-        except BaseException:
-            self._miss(calls)
-            raise
-        for (_, done), answer in zip(calls, answers, strict=True):
+        answers = pipeline.execute(raise_on_error=False)
+        self._answer(await _within(self._exchange_seconds, answers))
+
+    def _answer(self, answers: list[Any]) -> None:
+        """Answer the oldest calls: with a value, an error or None."""
+        for (_, done), answer in zip(self._calls, answers, strict=False):
             asyncio.get_running_loop().call_soon(done, answer)
+        del self._calls[: len(answers)]
 
-    def _send(self, command: Sequence[Any], done: Callable[[Any], None]) -> None:
-        self._calls.append((command, done))
-        self._has_calls.set()
-
-    def _lost(self, error: Exception) -> None:
+    def _lost(self, reason: str) -> None:
         if not self._is_missed:
-            reason = str(error) or type(error).__name__
             log.warning("no cache at %s until it answers again: %s", self._address, reason)
         self._is_here, self._is_missed = False, True
-        calls, self._calls, self._unsent_bytes = self._calls, [], 0
-        self._miss(calls)
-
-    def _miss(self, calls: Sequence[_Call]) -> None:
-        for _, done in calls:
-            asyncio.get_running_loop().call_soon(done, None)
+        self._answer([None] * len(self._calls))
 
     def _stored(self, answer: object) -> None:
-        """Tell once that Redis keeps nothing, until it does again."""
-        is_refused = isinstance(answer, Exception)
-        if is_refused and not self._is_refusing:
+        """Tell once that Redis takes nothing, until it does again."""
+        was_full, self._is_full = self._is_full, isinstance(answer, Exception)
+        if self._is_full and not was_full:
             log.warning("the cache at %s keeps no answer: %s", self._address, answer)
-        self._is_refusing = is_refused
 
 
-async def _within(seconds: float, work: Coroutine[Any, Any, Sequence[Any]]) -> Sequence[Any]:
-    """Await work, or cancel it: `TimeoutError`.
-
-    While the event loop is busy with other work, it is not Redis that takes the time: so it is
-    looked for an answer several times, between which the loop reads what has come.
-    """
-    task = asyncio.create_task(work)
+async def _within(seconds: float, work: Awaitable[list[Any]]) -> list[Any]:
+    """Await work; `TimeoutError` when it takes longer, but for what the event loop took itself."""
+    task = asyncio.ensure_future(work)
+    looks = 5  # between them, a loop that was busy reads what has come
     try:
-        for _ in range(_LOOKS):
-            await asyncio.wait({task}, timeout=seconds / _LOOKS)
+        for _ in range(looks):
+            await asyncio.wait({task}, timeout=seconds / looks)
             if task.done():
                 return task.result()
         raise TimeoutError(f"no answer within {seconds * 1000:.0f} ms")
     finally:
-        task.cancel()
-        await asyncio.wait({task})  # only then has the connection an end
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})  # the connection is free only then
 
 
 def _client(url: str) -> tuple[Redis, str]:
-    """Return a client, and its address without login; `StartFailed` does not repeat the URL."""
+    """Return a client and its address without login; `StartFailed` does not repeat the URL."""
     try:
         parts = urlsplit(url)
         port, database = parts.port or 6379, int(parts.path.strip("/") or 0)
-        is_redis = parts.scheme in ("redis", "rediss") and parts.hostname
+        is_good = parts.scheme in ("redis", "rediss") and parts.hostname and not parts.query
     except ValueError:
-        is_redis = False
-    if not is_redis or parts.query or parts.fragment:
+        is_good = False
+    if not is_good:
         raise StartFailed(
             "--cache_url is redis://[[user]:password@]host[:port][/database], or rediss:// for TLS"
         )
-    # RESP2 is what every server speaks. What is lost is found again by the worker, not by retries.
-    client = Redis.from_url(
-        url, protocol=2, max_connections=1, socket_timeout=None, retry=Retry(NoBackoff(), 0)
-    )
+    # Every server speaks RESP2. The worker tries again, not the client.
+    options: Any = {"protocol": 2, "max_connections": 1, "retry": Retry(NoBackoff(), 0)}
+    client = Redis.from_url(url, socket_timeout=None, **options)
     return client, f"{parts.scheme}://{parts.hostname}:{port}/{database}"
 
 
 def _name(key: bytes) -> str:
     return f"modelport:{key.hex()}"
-
-
-def _unpacked(value: object) -> Tensors | None:
-    return unpack(value) if isinstance(value, bytes) else None

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _V1, _PREDICT, _EXPLAIN = "/v1/models/", ":predict", ":explain"
 _V2, _INFER, _V2_EXPLAIN = "/v2/models/", "/infer", "/explain"
 _VERSIONS = "/versions/"
-_OPEN_PATHS = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
+_LIVE, _READY, _METRICS = "/v2/health/live", "/v2/health/ready", "/metrics"
+_OPEN_PATHS = frozenset({"/", _LIVE, _READY})
 """What needs no token: kubelets and load balancers have none."""
 
 _DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
@@ -111,7 +112,7 @@ class Edge:
             self.last_prediction = time.monotonic()
         if request.method == b"POST":
             return True
-        request.reply(_post_only())
+        request.reply(_only("POST", request))
         return False
 
     def _handle_others(self, request: Request, path: str) -> None:
@@ -122,14 +123,20 @@ class Edge:
             if self._is_prediction(request):
                 name, _, version = path[len(_V2) : -len(_V2_EXPLAIN)].partition(_VERSIONS)
                 self._predictions.explain_tensors(request, name, version or None)
-        elif path == "/v2/health/live" and request.method == b"GET":
-            request.reply(json_reply({"live": True}))
-        elif path == "/v2/health/ready" and request.method == b"GET":
-            self._start(self._tell_readiness(request))
-        elif path == "/metrics" and request.method == b"GET":
-            self._start(self._expose(request))
+        elif path in (_LIVE, _READY, _METRICS):
+            self._observe(request, path)
         else:
             self._start(self._manage(request))
+
+    def _observe(self, request: Request, path: str) -> None:
+        if request.method not in (b"GET", b"HEAD"):
+            request.reply(_only("GET", request))
+        elif path == _LIVE:
+            request.reply(json_reply({"live": True}))
+        elif path == _READY:
+            self._start(self._tell_readiness(request))
+        else:
+            self._start(self._expose(request))
 
     async def _tell_readiness(self, request: Request) -> None:
         """Answer with both keys: the protocol's text says `live`, KServe's client reads `ready`."""
@@ -184,6 +191,6 @@ class Edge:
         return build(self._plane, enable_docs=self._enable_docs)
 
 
-def _post_only() -> Reply:
-    reply = json_reply({"error": "predictions are asked for with POST"}, 405)
-    return Reply(reply.status, [*reply.headers, ("allow", "POST")], reply.body)
+def _only(method: str, request: Request) -> Reply:
+    reply = json_reply({"error": f"{request.path} is asked for with {method}"}, 405)
+    return Reply(reply.status, [*reply.headers, ("allow", method)], reply.body)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, StrictBool
 from starlette.exceptions import HTTPException
 
 from modelport_serving.errors import InvalidInput, ModelNotReady, ServingError
@@ -77,21 +77,31 @@ def _add_v2(app: FastAPI, plane: DataPlane) -> None:
         return {"models": plane.names()}
 
     @app.get("/v2/models/{model_name}", tags=["V2"])
+    async def model_metadata(model_name: str) -> dict[str, Any]:
+        return await _metadata(plane, model_name)
+
     @app.get("/v2/models/{model_name}/versions/{version}", tags=["V2"])
-    async def model_metadata(model_name: str, version: str | None = None) -> dict[str, Any]:
-        known = await plane.metadata(model_name, version)
-        return {
-            "name": model_name,
-            **({"versions": known.versions} if known.versions else {}),
-            "platform": known.platform,
-            "inputs": [_tensor_metadata(spec) for spec in known.inputs],
-            "outputs": [_tensor_metadata(spec) for spec in known.outputs],
-        }
+    async def version_metadata(model_name: str, version: str) -> dict[str, Any]:
+        return await _metadata(plane, model_name, version)
 
     @app.get("/v2/models/{model_name}/ready", tags=["V2"])
+    async def model_ready(model_name: str) -> dict[str, Any]:
+        return await _state(plane, model_name)
+
     @app.get("/v2/models/{model_name}/versions/{version}/ready", tags=["V2"])
-    async def model_ready(model_name: str, version: str | None = None) -> dict[str, Any]:
+    async def version_ready(model_name: str, version: str) -> dict[str, Any]:
         return await _state(plane, model_name, version)
+
+
+async def _metadata(plane: DataPlane, name: str, version: str | None = None) -> dict[str, Any]:
+    known = await plane.metadata(name, version)
+    return {
+        "name": name,
+        **({"versions": known.versions} if known.versions else {}),
+        "platform": known.platform,
+        "inputs": [_tensor_metadata(spec) for spec in known.inputs],
+        "outputs": [_tensor_metadata(spec) for spec in known.outputs],
+    }
 
 
 async def _state(plane: DataPlane, name: str, version: str | None = None) -> dict[str, Any]:
@@ -121,7 +131,7 @@ def _add_repository(app: FastAPI, plane: DataPlane) -> None:
 class _IndexRequest(BaseModel):
     """What the index shall list."""
 
-    ready: bool = False
+    ready: StrictBool = False
 
 
 def _entry(entry: IndexEntry) -> dict[str, str]:
@@ -151,7 +161,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:
-    return _response(error_reply(InvalidInput(str(error))))
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
+    problems = ("{}: {}".format(".".join(map(str, p["loc"])), p["msg"]) for p in error.errors())
+    return _response(error_reply(InvalidInput("; ".join(problems))))
 
 
 def _response(reply: Reply) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from modelport_serving.model import Model
     from modelport_serving.repository import Repository
@@ -18,6 +18,7 @@ _ERRORS = {
     "413": "The body is larger than --max_body_bytes",
     "500": "The model failed",
     "501": "The server does not have this part of the protocol",
+    "502": "The predictor behind a transformer or explainer failed",
     "503": "The model is not loaded yet, or too many requests wait",
     "504": "The answer did not come in time",
 }
@@ -33,7 +34,7 @@ _TENSOR = {
         "name": {"type": "string"},
         "datatype": {"type": "string", "description": "BOOL, INT8 to UINT64, FP16 to FP64, BYTES"},
         "shape": {"type": "array", "items": {"type": "integer"}},
-        "parameters": {"type": "object"},
+        "parameters": {"type": ["object", "null"]},
         "data": {"type": "array", "description": "row-major, flat or nested", "items": {}},
     },
 }
@@ -52,10 +53,10 @@ _INFER_BODY = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string"},
-        "parameters": {"type": "object"},
+        "id": {"type": ["string", "null"]},
+        "parameters": {"type": ["object", "null"]},
         "inputs": {"type": "array", "items": _TENSOR},
-        "outputs": {"type": "array", "items": {"type": "object"}},
+        "outputs": {"type": ["array", "null"], "items": {"type": "object"}},
     },
 }
 _NOTHING = {"FP": 0.0, "IN": 0, "UI": 0, "BO": False, "BY": ""}
@@ -67,9 +68,10 @@ def complete(document: dict[str, Any], repository: Repository) -> dict[str, Any]
 
     The examples are requests that the models here answer.
     """
-    for path in document["paths"].values():
-        for operation in path.values():
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
             operation["responses"].pop("422", None)
+            operation["responses"] |= _failures(_codes(path, has_body="requestBody" in operation))
     models = [entry.name for entry in repository.index() if entry.state == "READY"]
     ready = [repository.get(name) for name in dict.fromkeys(models)]
     v1 = _body(_PREDICT_BODY, {model.name: _instances(model) for model in ready})
@@ -89,6 +91,18 @@ def complete(document: dict[str, Any], repository: Repository) -> dict[str, Any]
     return document
 
 
+def _codes(path: str, *, has_body: bool) -> list[str]:
+    """Return the errors that an endpoint on FastAPI may answer."""
+    of_body = ["400"] if has_body else []
+    of_model = ["404", "500", "502", "503", "504"] if "{model_name}" in path else []
+    return ["401", *of_body, *of_model]
+
+
+def _failures(codes: Iterable[str]) -> dict[str, Any]:
+    error = {"application/json": {"schema": _ERROR}}
+    return {code: {"description": _ERRORS[code], "content": error} for code in codes}
+
+
 def _parameter(name: str, values: Sequence[str]) -> dict[str, Any]:
     parameter = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
     return {**parameter, "example": values[0]} if values else parameter
@@ -106,21 +120,20 @@ def _post(
     tag: str, summary: str, parameters: list[dict[str, Any]], body: dict[str, Any]
 ) -> dict[str, Any]:
     answer = {"description": "The answer", "content": {"application/json": {}}}
-    error = {"application/json": {"schema": _ERROR}}
-    failures = {code: {"description": text, "content": error} for code, text in _ERRORS.items()}
     return {
         "post": {
             "tags": [tag],
             "summary": summary,
             "parameters": parameters,
             "requestBody": body,
-            "responses": {"200": answer, **failures},
+            "responses": {"200": answer, **_failures(_ERRORS)},
         }
     }
 
 
 def _get(tag: str, summary: str) -> dict[str, Any]:
-    return {"get": {"tags": [tag], "summary": summary, "responses": {"200": {"description": ""}}}}
+    answers = {"200": {"description": "The answer"}, **_failures(["401", "503"])}
+    return {"get": {"tags": [tag], "summary": summary, "responses": answers}}
 
 
 def _instances(model: Model) -> dict[str, Any]:

@@ -51,26 +51,30 @@ def _with_arrays(body: bytes) -> dict[str, Any] | None:
     try:
         root: Any = simdjson.Parser().parse(body)
         document: dict[str, Any] = {key: _plain(root[key]) for key in root if key != "inputs"}
-        document["inputs"] = inputs = [_input(item) for item in root["inputs"]]
-    except (ValueError, KeyError, TypeError, RuntimeError):
+        document["inputs"] = [_input(item) for item in root["inputs"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None
-    # A buffer takes the numbers out of nested lists: these have to be checked row by row. A name
-    # that is given twice would count for its first value here, and there for its last.
-    lists = 1 + 2 * len(inputs) + ("outputs" in document)
-    return document if body.count(b"[") == lists and len(document) == len(root) else None
+    # A buffer takes the numbers out of nested lists, which have to be checked row by row.
+    is_flat = body.count(b"[") == _flat_lists(document)
+    return document if is_flat and len(document) == len(root) else None
 
 
-def _input(item: Any) -> Any:
+def _flat_lists(document: dict[str, Any]) -> int:
+    """Count the lists that stand where the protocol has them."""
+    values = [document["inputs"], document.get("outputs")]
+    for tensor in document["inputs"]:
+        values += [tensor.get("shape"), tensor.get("data")]
+    return sum(isinstance(value, (list, np.ndarray)) for value in values)
+
+
+def _input(item: Any) -> dict[str, Any]:
     tensor = {key: item[key] for key in item}
     if len(tensor) != len(item):
-        raise KeyError("a name is given twice")
+        raise KeyError("of a name that is given twice the last value counts, not the first")
     kind = DTYPES[tensor["datatype"]].kind
-    if kind not in _BUFFERS:
-        return item.as_dict()
-    data = tensor.pop("data")
-    plain: dict[str, Any] = {key: _plain(value) for key, value in tensor.items()}
-    plain["data"] = _array(data, *_BUFFERS[kind])
-    return plain
+    if kind in _BUFFERS and "data" in tensor:
+        tensor["data"] = _array(tensor["data"], *_BUFFERS[kind])
+    return {key: _plain(value) for key, value in tensor.items()}
 
 
 def _array(data: Any, buffer: str, dtype: np.dtype[Any]) -> Array:

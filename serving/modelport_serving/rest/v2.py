@@ -141,8 +141,10 @@ def _with_outputs(request: InferRequest, document: dict[str, Any]) -> InferReque
     """Read which outputs are wanted, which of them as bytes, and what goes for all."""
     parameters = _parameters(document)
     default = parameters.get("binary_data_output") is True
-    outputs = document.get("outputs") or []
-    if not isinstance(outputs, list):
+    outputs = document.get("outputs")
+    if outputs is None:
+        outputs = []
+    elif not isinstance(outputs, list):
         raise InvalidInput("'outputs' must be a list")
     wanted: dict[str, bool] = {}
     for item in outputs:

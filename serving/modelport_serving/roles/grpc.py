@@ -23,7 +23,6 @@ from modelport_serving.errors import (
     UpstreamFailed,
 )
 from modelport_serving.grpc.messages import message_class
-from modelport_serving.roles.http import split_host
 from modelport_serving.roles.predictor import Metadata
 from modelport_serving.roles.rest import forwarded, known_specs
 from modelport_serving.tensors import (
@@ -70,11 +69,10 @@ _CONTENTS: Mapping[str, str] = {
 
 
 class GrpcClient:
-    """One channel to `host[:port]`. gRPC itself tries again what it could not send."""
+    """One channel to `host:port`. gRPC itself tries again what it could not send."""
 
-    def __init__(self, host: str, *, use_ssl: bool) -> None:
-        name, port = split_host(host, 443 if use_ssl else 80)
-        self._address = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+    def __init__(self, address: str, *, use_ssl: bool) -> None:
+        self._address = address
         self._use_ssl = use_ssl
 
     async def infer(self, inputs: Tensors, outputs: Sequence[str], context: Context) -> Tensors:

@@ -20,6 +20,7 @@ from modelport_serving.tensors import Array, Tensors, TensorSpec, cast
 if TYPE_CHECKING:
     from modelport_serving.roles.context import Context
 
+_HIGHEST_PORT = 65535
 _READY_SECONDS = 5.0
 _METADATA_SECONDS = 10.0
 """How long metadata is taken for true: the predictor may get another model meanwhile."""
@@ -94,17 +95,33 @@ class RemotePredictor(Predictor):
 
 
 def _client(host: str, protocol: str, *, use_ssl: bool) -> Client:
-    if "/" in host:
+    address = address_of(host, 443 if use_ssl else 80)
+    try:
+        if protocol == "grpc-v2":
+            from modelport_serving.roles.grpc import GrpcClient
+
+            return GrpcClient(address, use_ssl=use_ssl)
+        from modelport_serving.roles.http import HttpClient
+        from modelport_serving.roles.rest import V1Client, V2Client
+
+        http = HttpClient(address, use_ssl=use_ssl)
+        return V1Client(http) if protocol == "v1" else V2Client(http)
+    except ModuleNotFoundError as error:
+        raise StartFailed(
+            f"--predictor_host needs a package that is not here ({error.name}): "
+            "pip install 'modelport[transformer]'"
+        ) from error
+
+
+def address_of(host: str, default_port: int) -> str:
+    """Return `host[:port]` with its port, and IPv6 in brackets; `StartFailed` if it is none."""
+    name, colon, port = host.rpartition(":")
+    if not (colon and port.isdecimal() and (":" not in name or name.endswith("]"))):
+        name, port = host, str(default_port)
+    name = name.strip("[]")
+    if not name or set(name) & set("/?#@ ") or int(port) > _HIGHEST_PORT:
         raise StartFailed(f"--predictor_host is a host or host:port, not {host!r}")
-    if protocol == "grpc-v2":
-        from modelport_serving.roles.grpc import GrpcClient
-
-        return GrpcClient(host, use_ssl=use_ssl)
-    from modelport_serving.roles.http import HttpClient
-    from modelport_serving.roles.rest import V1Client, V2Client
-
-    http = HttpClient(host, use_ssl=use_ssl)
-    return V1Client(http) if protocol == "v1" else V2Client(http)
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 def _fitted(inputs: Tensors, specs: Sequence[TensorSpec]) -> Tensors:

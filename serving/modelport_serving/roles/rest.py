@@ -91,7 +91,7 @@ class V1Client:
 
     async def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        await self._http.close()
 
 
 class V2Client:
@@ -134,7 +134,7 @@ class V2Client:
 
     async def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        await self._http.close()
 
     async def _takes_binary(self) -> bool:
         answer = await self._http.request("GET", "/v2")

@@ -52,8 +52,6 @@ class OnnxRuntime(Runtime):
     which wait for work asleep: by default ONNX Runtime's spin, at several times the CPU time.
     """
 
-    may_run_inline = True
-
     platform = "onnxruntime_onnx"
 
     def __init__(self, model: ServedModel, *, max_threads: int) -> None:
@@ -71,6 +69,8 @@ class OnnxRuntime(Runtime):
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
+        # An accelerator is waited for.
+        self.may_run_inline = session.get_providers() == [_CPU]
         self._session = session
 
     def predict(self, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
