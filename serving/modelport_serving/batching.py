@@ -169,12 +169,12 @@ class Batcher:
         call.rows = _rows(call.inputs) if self._batches else 0
         queue.append(call)
         self._model.begin()
-        self.metrics.queued = len(queue)
-        if not self._scheduled and self._running < self._concurrency:
+        if self._running >= self._concurrency:
+            self.metrics.queued = len(queue)
+            self._watch(call)
+        elif not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._next)
-        if self._running or not self._is_quick(call.inputs):
-            self._watch(call)
 
     def _next(self) -> None:
         """Run what waits, as far as the model may be run now."""
@@ -187,6 +187,8 @@ class Batcher:
             if not self._is_quick(inputs):
                 self._running += 1
                 self._threads.submit(self._run_in_thread, batch, inputs)
+                for call in (*batch, *self._queue):
+                    self._watch(call)
                 continue
             self._deliver(batch, *self._run(batch, inputs))
             if self._queue and not self._scheduled:
@@ -198,16 +200,20 @@ class Batcher:
     def _take(self) -> list[Call]:
         """Take the next call that somebody waits for, and those that can be answered with it."""
         now = time.perf_counter()
+        due, waits_since = self._loop.time(), now - self._limits.queue_seconds
         batch: list[Call] = []
         later: list[Call] = []
         rows = 0
         most = 0
         while self._queue:
             call = self._queue.popleft()
-            if call.done is None or self._is_late(call, now):
+            if call.done is None:
                 self._model.end()
-                continue
-            if not batch:
+            elif call.deadline <= due:
+                self._finish(call, None, _too_late(self._model.name))
+            elif call.queued < waits_since:
+                self._finish(call, None, _waited(self._model.name, self._limits.queue_seconds))
+            elif not batch:
                 batch.append(call)
                 rows = call.rows
                 most = self._most_rows(call)
@@ -245,18 +251,10 @@ class Batcher:
             and self._pace.seconds_for(_elements(inputs)) < _INLINE_SECONDS
         )
 
-    def _is_late(self, call: Call, now: float) -> bool:
-        """Fail a call that waited for too long."""
-        if self._loop.time() >= call.deadline:
-            call.finish(None, _too_late(self._model.name))
-        elif now - call.queued > self._limits.queue_seconds:
-            call.finish(None, _waited(self._model.name, self._limits.queue_seconds))
-        else:
-            return False
-        return True
-
     def _watch(self, call: Call) -> None:
         """Make sure that a call ends in time, even if the model does not."""
+        if call.timer is not None:
+            return
         waits_until = self._loop.time() + self._limits.queue_seconds
         if call.deadline <= waits_until:
             self._end_at_deadline(call)
@@ -345,7 +343,8 @@ def _rows(inputs: Tensors) -> int:
     """Return the rows that all inputs have in common, 0 if there are none."""
     rows = None
     for array in inputs.values():
-        count: int = array.shape[0] if array.ndim else 0
+        shape = array.shape
+        count: int = shape[0] if shape else 0
         if rows is not None and count != rows:
             return 0
         rows = count
@@ -354,8 +353,10 @@ def _rows(inputs: Tensors) -> int:
 
 def _key(call: Call) -> Hashable:
     """Return what calls must have in common to be answered together."""
-    shapes = ((name, array.dtype, array.shape[1:]) for name, array in call.inputs.items())
-    return (*call.outputs, *shapes)
+    key: list[Hashable] = [*call.outputs]
+    for name, array in call.inputs.items():
+        key += (name, array.dtype, array.shape[1:])
+    return tuple(key)
 
 
 def _joined(batch: list[Call]) -> Tensors:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelport_serving.tracing.spans import Stage, Trace
 
 _GOOD = (0, 200)
+_NO_SECONDS: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Exchange:
         self.headers = headers
         self.request_id = headers.get("x-request-id")
         self.call: Call | None = None
-        self.seconds: Mapping[str, float] = {}
+        self.seconds = _NO_SECONDS
         """What the parts of a transformer or explainer took."""
         self._trace: Trace | None = None
         if watchers.need_ids:
@@ -114,8 +115,23 @@ class Exchange:
 
     def finished(self, code: int) -> None:
         """Note that the answer is on its way, with this HTTP status or gRPC code."""
-        self._ended = time.perf_counter()
-        self._count(code)
+        end = self._ended = time.perf_counter()
+        metrics, started, decoded = self._metrics, self._started, self._decoded
+        if metrics is not None and code in _GOOD and not self.seconds:
+            predicted = self._predicted
+            metrics.answered(
+                self.protocol,
+                decoded - started,
+                predicted - decoded,
+                end - predicted,
+                end - started,
+            )
+        else:
+            self._count(code)
+        if self._watchers.need_ids:
+            self._tell(code)
+
+    def _tell(self, code: int) -> None:
         watchers = self._watchers
         if watchers.latencies is not None and code in _GOOD:
             preprocess, predict, postprocess = self._parts()

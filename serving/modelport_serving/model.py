@@ -71,7 +71,7 @@ class Model:
         self._with_digest = with_digest
         self._output_names: frozenset[str] = frozenset()
         self._in_flight = 0
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None
 
     @property
     def title(self) -> str:
@@ -127,17 +127,17 @@ class Model:
     def begin(self) -> None:
         """Count a request in (event loop only): the model stays loaded until its `end`."""
         self._in_flight += 1
-        self._idle.clear()
 
     def end(self) -> None:
         """Count a request out (event loop only)."""
         self._in_flight -= 1
-        if not self._in_flight:
+        if not self._in_flight and self._idle is not None:
             self._idle.set()
 
     async def idle(self) -> None:
         """Wait until no request is in flight."""
-        if self._in_flight:
+        while self._in_flight:
+            self._idle = asyncio.Event()
             await self._idle.wait()
 
     def check_outputs(self, names: Sequence[str]) -> None:

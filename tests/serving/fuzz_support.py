@@ -1,4 +1,4 @@
-"""What the fuzzer is made of: models, valid requests, damage, and callers that judge the answers."""
+"""What the fuzzer is made of: models, requests, damage, and callers that judge the answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import random
 import re
 import struct
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from tritonclient.grpc import service_pb2 as messages
 
 PATIENCE_SECONDS = 20.0
 """A request that is not answered in this time, on a shared machine, never is."""
+
+_SHOWN_BYTES = 1500
 
 FINE = frozenset({100, 200, 400, 404, 405, 413, 431, 501, 504})
 """What a damaged HTTP request may be answered with."""
@@ -206,6 +208,7 @@ def valid_questions(chance: random.Random) -> list[Question]:
     objects = json.dumps({"instances": [{"a": 1, "b": 2, "c": 3}]}).encode()
     columns = json.dumps({"instances": [{"colour": "red", "size": 1.5}, ["blue", 2]]}).encode()
     raw = ("Inference-Header-Content-Length", "0")
+    is_json = ("Content-Type", "application/json")
     return [
         *(to_json(datatype, chance) for datatype in DATATYPES),
         *(to_binary(datatype, chance) for datatype in DATATYPES),
@@ -218,7 +221,8 @@ def valid_questions(chance: random.Random) -> list[Question]:
         Question(table, objects),
         Question("/v1/models/columns:predict", columns),
         Question(table, gzip.compress(rows), headers=(("Content-Encoding", "gzip"),)),
-        Question("/v2/repository/index", b'{"ready": true}'),
+        Question("/v2/repository/index", b'{"ready": true}', headers=(is_json,)),
+        Question("/v2/models/table/infer", bytes(24), headers=(raw,)),
         *(
             Question(path, method="GET")
             for path in (
@@ -232,7 +236,7 @@ def valid_questions(chance: random.Random) -> list[Question]:
                 "/v2/models/double/versions/1/ready",
             )
         ),
-    ] + [Question("/v2/models/table/infer", bytes(24), headers=(raw,))]
+    ]
 
 
 # Damage.
@@ -241,8 +245,23 @@ _TOKENS = (
     *(b"[" * 3000, b"[[" * 40 + b"1" + b"]]" * 40, b'{"a":' * 1200, b"9" * 5000, b"0" * 5000),
     *(b"-1", b"-0", b"1e999", b"1e-999", b"1.5", b"2", b"NaN", b"null", b"true", b"{}", b"[]"),
     *(b"18446744073709551616", b"9223372036854775807", b"4611686018427387904", b"[0,1]"),
-    *(b'"', b'"x"', b"\\ud800", b"\\u0000", b"\xff\xfe", b"\x00", b"\xef\xbb\xbf", b"\xed\xa0\x80"),
-    *(b"\r\n", b"\r\n\r\n", b"\n", b" ", b"\t", b":", b",", b"%00", b"%ff", b"..", b"/", b"?", b"#"),
+    *(b'"', b'"x"', b"\\ud800", b"\\u0000", b"\xff\xfe", b"\x00"),
+    *(b"\xef\xbb\xbf", b"\xed\xa0\x80"),
+    *(
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\n",
+        b" ",
+        b"\t",
+        b":",
+        b",",
+        b"%00",
+        b"%ff",
+        b"..",
+        b"/",
+        b"?",
+        b"#",
+    ),
     *(b"Content-Length: 5\r\n", b"Content-Length: 99999999999999999999\r\n", b"0\r\n\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n", b"5\r\nhello\r\n"),
     *(b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"Content-Encoding: gzip\r\n"),
@@ -350,7 +369,7 @@ class Counts:
 
     def fail(self, sent: bytes, what: str) -> None:
         """Note a failure."""
-        self.failures.append(f"{what}: {sent[:2000]!r}")
+        self.failures.append(f"{what}: {sent[:_SHOWN_BYTES]!r}")
 
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]+\r\n")
@@ -378,8 +397,11 @@ class HttpCaller:
         self._port = port
         self._counts = counts
 
-    async def send(self, data: bytes) -> None:
-        """Send, close the sending side, and read to the end."""
+    async def send(self, data: bytes, whole: int = 0) -> None:
+        """Send, close the sending side, and read to the end.
+
+        The first so many requests are whole: their answers come first, and are 200.
+        """
         self._counts.sent += 1
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -393,6 +415,8 @@ class HttpCaller:
             self._counts.fail(data, f"is answered with what is not HTTP ({error})")
             return
         self._counts.judge(data, codes, FINE, "HTTP")
+        if codes[:whole] != [200] * whole:
+            self._counts.fail(data, f"{whole} whole requests are answered with {codes}")
 
     async def _exchange(self, data: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -582,34 +606,142 @@ async def _statuses(reader: asyncio.StreamReader) -> Any:
 
 # Campaigns.
 
-Shot = Callable[[random.Random], Awaitable[None]]
 KINDS = ("http", "pipelines", "bodies", "lengths", "tensors", "rows", "messages", "frames")
 
 
 class Gun:
-    """Fires damaged requests of one kind at a server."""
+    """Fires damaged requests at a server. Its methods are the `KINDS`."""
 
     def __init__(self, http_port: int, grpc_port: int, counts: Counts) -> None:
-        self._http = HttpCaller(http_port, counts)
+        self._caller = HttpCaller(http_port, counts)
         self._kept = KeptHttpCaller(http_port, counts)
         self._grpc = GrpcCaller(grpc_port, counts)
         seeds = random.Random(0)
         self._questions = valid_questions(seeds)
         self._wires = [question.wire() for question in self._questions]
+        self._bodies = [question.body for question in self._questions]
         self._messages = valid_messages(seeds)
+        self._encoded = [message for _, message in self._messages]
         self._frames = [
             _PREFACE + _SETTINGS + call_frames(method, message, Encoder())
             for method, message in self._messages
         ]
 
     async def fire(self, kind: str, chance: random.Random) -> None:
-        """Send one request."""
-        shot: Shot = getattr(self, f"_{kind}")
-        await shot(chance)
+        """Send one request of a kind."""
+        await getattr(self, kind)(chance)
 
     def close(self) -> None:
         """Close what is kept."""
         self._kept.close()
 
-    async def _http(self, chance: random.Random) -> None:  # type: ignore[no-redef]
-        raise AssertionError("replaced")
+    async def http(self, chance: random.Random) -> None:
+        """Damage anything, from the first line to the last byte."""
+        await self._caller.send(damaged(chance.choice(self._wires), chance, self._wires))
+
+    async def pipelines(self, chance: random.Random) -> None:
+        """Send whole requests at once, and a damaged one after them."""
+        wires = chance.choices(self._wires, k=chance.randint(1, 20))
+        last = damaged(chance.choice(self._wires), chance, self._wires)
+        await self._caller.send(b"".join([*wires, last]), whole=len(wires))
+
+    async def bodies(self, chance: random.Random) -> None:
+        """Damage the body alone."""
+        question = chance.choice(self._questions)
+        body = damaged(question.body, chance, self._bodies)
+        await self._kept.send(question._replace(body=body, method="POST").wire())
+
+    async def lengths(self, chance: random.Random) -> None:
+        """Let the lengths lie: of the body, of the JSON, of a tensor."""
+        question = chance.choice([q for q in self._questions if q.headers])
+        lies = (0, 1, -1, 2, len(question.body) + 1, 2**31, 2**64, "0x10", "0" * 5000, "5,5", "+5")
+        if chance.random() < 0.5:
+            await self._caller.send(question.wire(chance.choice(lies)))
+            return
+        name, length = question.headers[0]
+        body = re.sub(rb'size": \d+', b'size": %d' % chance.choice((0, 1, 7, 2**31)), question.body)
+        lie = str(chance.choice((*lies, length, length)))
+        await self._kept.send(question._replace(body=body, headers=((name, lie),)).wire())
+
+    async def tensors(self, chance: random.Random) -> None:
+        """Send V2 requests that are JSON, and mean anything."""
+        await self._kept.send(odd_question(chance).wire())
+
+    async def rows(self, chance: random.Random) -> None:
+        """Send V1 requests that are JSON, and mean anything."""
+        await self._kept.send(odd_rows(chance).wire())
+
+    async def messages(self, chance: random.Random) -> None:
+        """Damage the message of a call whose frames are right."""
+        method, message = chance.choice(self._messages)
+        if chance.random() < 0.3:
+            method = chance.choice((method, "ModelInfer", "Nothing", "ModelReady"))
+        timeout = chance.choice(("20S", "20S", "20S", "1n", "99999999H", "x", ""))
+        data = damaged(message, chance, self._encoded)
+        await self._grpc.call(method, data, grpc_timeout=timeout)
+
+    async def frames(self, chance: random.Random) -> None:
+        """Damage anything of a connection: greeting, frames, headers."""
+        data = chance.choice(self._frames)
+        if chance.random() < 0.5:  # the greeting stays whole: what follows is read
+            start = len(_PREFACE + _SETTINGS)
+            data = data[:start] + damaged(data[start:], chance, self._frames)
+        else:
+            data = damaged(data, chance, self._frames)
+        await self._grpc.send(data)
+
+
+async def campaign(
+    http_port: int,
+    grpc_port: int,
+    requests: int,
+    *,
+    kinds: Sequence[str] = KINDS,
+    seed: int = 0,
+    at_once: int = 24,
+) -> Counts:
+    """Send so many damaged requests of these kinds, in turn, from several callers at once."""
+    counts = Counts()
+    left = iter(range(requests))
+
+    async def caller(number: int) -> None:
+        chance = random.Random(f"{seed} {number}")
+        gun = Gun(http_port, grpc_port, counts)
+        for turn in left:
+            await gun.fire(kinds[turn % len(kinds)], chance)
+        gun.close()
+
+    await asyncio.gather(*(caller(number) for number in range(at_once)))
+    return counts
+
+
+async def good_requests(http_port: int, grpc_port: int, seed: int = 0) -> Counts:
+    """Ask what the server must answer rightly, whatever came before: V1, V2, binary and gRPC."""
+    counts = Counts()
+    chance = random.Random(seed)
+    for question in valid_questions(chance):
+        answer = await _ask(http_port, question)
+        counts.sent += 1
+        counts.judge(question.wire(), list(split_answers(answer)), frozenset({200}), "HTTP")
+    number = float(chance.randrange(1 << 20))
+    rows = {"instances": [[number, 1.0]]}
+    question = Question("/v1/models/double:predict", json.dumps(rows).encode())
+    answer = await _ask(http_port, question)
+    if json.loads(answer.partition(b"\r\n\r\n")[2]) != {"predictions": [[2 * number, 2.0]]}:
+        counts.fail(question.wire(), f"answered {answer!r}")
+    caller = GrpcCaller(grpc_port, counts)
+    for method, message in valid_messages(chance):
+        await caller.call(method, message)
+    if counts.answers["gRPC 0"] != len(valid_messages(chance)):
+        counts.fail(b"gRPC", f"answered {counts.answers}")
+    return counts
+
+
+async def _ask(port: int, question: Question) -> bytes:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(question._replace(headers=(*question.headers, ("Connection", "close"))).wire())
+        try:
+            return await reader.read(-1)
+        finally:
+            writer.close()

@@ -95,6 +95,34 @@ def test_pipelined_requests_are_answered_in_their_order(line: Line) -> None:
     assert len(set(answers)) == len(areas)
 
 
+def test_the_same_head_again_may_have_another_body(line: Line) -> None:
+    areas = [50.0, 60.0, 70.0, 80.0]
+    answers = []
+    for area in areas:
+        line.send(request(json.dumps({"instances": [[area, 2.0]]}).encode()))
+        answers.append(predicted(line.answer()[2]))
+
+    assert answers == sorted(answers)
+    assert len(set(answers)) == len(areas)
+
+
+def test_what_came_together_once_is_not_one_request_later(line: Line) -> None:
+    for _ in range(3):
+        line.send(request() * 2)
+        assert [line.answer()[0], line.answer()[0]] == [200, 200]
+    line.send(request() + request(b"{"))
+    assert [line.answer()[0], line.answer()[0]] == [200, 400]
+
+
+def test_a_head_is_not_the_same_for_a_body_of_another_length(line: Line) -> None:
+    line.send(request())
+    assert line.answer()[0] == 200
+    line.send(head(Content_Length=str(len(BODY))))
+    line.send(BODY[:7])
+    line.send(BODY[7:] + request())
+    assert [line.answer()[0], line.answer()[0]] == [200, 200]
+
+
 def test_a_request_may_come_byte_by_byte(line: Line) -> None:
     for byte in request(b'{"instances": [[50.0, 2.0]]}'):
         line.send(bytes([byte]))

@@ -461,6 +461,7 @@ def test_no_answer_in_time(given: str) -> None:
             with pytest.raises(DeadlineExceeded, match=host):
                 await predictor.infer({"x": np.array([1.0])}, (), Context("m"), deadline)
             await asyncio.wait_for(hung_up.wait(), 10)
+            await predictor.close()
 
     run(main())
 

@@ -12,11 +12,8 @@ from cachetools import TTLCache
 if TYPE_CHECKING:
     from modelport_serving.tensors import Array, Tensors
 
-_ENTRY_BYTES = 420
-"""Key, place and dict of one answer."""
-
-_ARRAY_BYTES = 170
-"""What an array takes beside its data."""
+_ENTRY_BYTES, _ARRAY_BYTES = 420, 170
+"""What an answer takes beside its arrays, and an array beside its data."""
 
 
 class MemoryCache:

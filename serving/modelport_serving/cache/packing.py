@@ -36,8 +36,8 @@ def pack(tensors: Tensors) -> bytes | None:
     return b"".join((_HEAD.pack(_MAGIC, len(head)), head, *blobs))
 
 
-def unpack(data: bytes) -> Tensors | None:
-    """Return the tensors, read-only; None when the bytes are none of ours."""
+def unpack(data: Any) -> Tensors | None:
+    """Return the tensors, read-only; None when that is no bytes, or none of ours."""
     try:
         magic, length = _HEAD.unpack_from(data)
         position = _HEAD.size + length

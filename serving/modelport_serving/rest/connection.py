@@ -32,6 +32,8 @@ _STALL_SECONDS = 20.0
 """How long a caller may send no byte of a request that it has begun, or take none of an answer."""
 
 _SWEEP_SECONDS = 1.0
+_HEAD_END = b"\r\n\r\n"
+_UNREPEATABLE = frozenset({"transfer-encoding", "expect", "upgrade"})
 _COPY_BYTES = 64 * 1024
 """Bodies up to this size are sent in one piece with their headers."""
 
@@ -88,6 +90,13 @@ class Request:
         self.keep_alive = True
         self.on_gone: Callable[[], None] | None = None
         """Called when the caller goes away before the answer."""
+
+    def again(self) -> Request:
+        """Return a request with the same head, and no body yet."""
+        request = Request(self._connection)
+        request.method, request.path, request.query = self.method, self.path, self.query
+        request.headers = self.headers
+        return request
 
     def reply(self, reply: Reply) -> None:
         """Send the answer. A caller that is gone is not an error."""
@@ -159,6 +168,10 @@ class Connection(asyncio.Protocol):
         self._upgrading = False
         self._bytes_since_body = 0
         self._url = b""
+        self._message = b""  # what came last between two requests
+        self._known = Request(self)
+        self._head = b""  # of the known request
+        self._head_and_body = -1
         self._chunks: list[bytes] = []
         self._body_bytes = 0
         self._last_active = 0.0
@@ -199,6 +212,11 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._last_active = self._loop.time()
+        if self._incoming is None:
+            if data.startswith(self._head) and len(data) == self._head_and_body:
+                self._repeat(data)
+                return
+            self._message = data
         self._bytes_since_body += len(data)
         try:
             self._parse(data)
@@ -209,6 +227,34 @@ class Connection(asyncio.Protocol):
             # Trailers and chunk extensions count too: only a body has a limit of its own.
             if self._bytes_since_body > _MOST_HEADER_BYTES and not self._refused:
                 self._refuse(json_reply({"error": "the headers are larger than 64 KiB"}, 431))
+
+    def _repeat(self, data: bytes) -> None:
+        """Take a request that differs from an earlier one in its body alone: no need to parse.
+
+        Clients send the same headers again and again; parsing them would cost as much as a small
+        model's answer.
+        """
+        request = self._known.again()
+        request.body = data[len(self._head) :]
+        if (refusal := self._handler.admit(request)) is not None:
+            self._refuse(refusal)
+        else:
+            self._take(request)
+
+    def _learn(self, request: Request) -> None:
+        """Remember the head of a request that came in one piece with its body."""
+        message, self._message = self._message, b""
+        length = len(request.body)
+        head = len(message) - length
+        if (
+            request.keep_alive
+            and message.find(_HEAD_END) == head - len(_HEAD_END)  # or more came than one request
+            and request.headers.get("content-length") == str(length)
+            and request.headers.keys().isdisjoint(_UNREPEATABLE)
+        ):
+            self._head = message[:head]
+            self._head_and_body = len(message)
+            self._known = request.again()
 
     def _parse(self, data: bytes) -> None:
         """Parse what came. We speak nothing else: who asks to upgrade is answered in HTTP/1.1."""
@@ -311,6 +357,11 @@ class Connection(asyncio.Protocol):
         if chunks:
             request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self._chunks = []
+            self._learn(request)
+        self._take(request)
+
+    def _take(self, request: Request) -> None:
+        """Handle a request now, or when those before it are answered."""
         if self._current is None and not self._waiting and not self._write_paused:
             self._current = request
             self._handler.handle(request)

@@ -41,7 +41,9 @@ def _rows(array: Array) -> Array | list[Any]:
     """Return an array's rows as orjson can write them, each in its own shape."""
     values = to_json(array)
     if isinstance(values, list):
-        nested: list[Any] = np.array(values, np.object_).reshape(array.shape).tolist()
+        # `np.array` would take elements that are lists of one length for a further dimension.
+        objects = np.fromiter(values, np.object_, len(values))
+        nested: list[Any] = objects.reshape(array.shape).tolist()
         return nested
     # Some libraries answer C's long long: int64 by another name, which orjson does not know.
     return values.view(DTYPES[datatype_of(values)]).reshape(array.shape)

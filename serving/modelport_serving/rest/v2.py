@@ -25,6 +25,9 @@ LENGTH_HEADER = "inference-header-content-length"
 _LONGEST_NUMBER = 20  # digits
 
 
+_NO_BLOB = memoryview(b"")
+
+
 class InferRequest(NamedTuple):
     """A decoded infer request. `outputs` empty means all; `binary` names those wanted raw."""
 
@@ -48,7 +51,7 @@ def decode(body: bytes, json_length: str | None, specs: Sequence[TensorSpec]) ->
     data; "0" says that the body is one raw tensor. `specs` are the model's own inputs.
     """
     if json_length is None:
-        return _request(infer_object(body), memoryview(b""))
+        return _request(infer_object(body), _NO_BLOB)
     length = _length(json_length, len(body))
     if length == 0:
         return _raw(memoryview(body), specs)
