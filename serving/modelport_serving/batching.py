@@ -203,28 +203,17 @@ class Batcher:
         due, waits_since = self._loop.time(), now - self._limits.queue_seconds
         batch: list[Call] = []
         later: list[Call] = []
-        rows = 0
-        most = 0
-        while self._queue:
+        rows, most = 0, 1
+        while self._queue and rows < most:
             call = self._queue.popleft()
-            if call.done is None:
-                self._model.end()
-            elif call.deadline <= due:
-                self._finish(call, None, _too_late(self._model.name))
-            elif call.queued < waits_since:
-                self._finish(call, None, _waited(self._model.name, self._limits.queue_seconds))
+            if call.done is None or call.deadline <= due or call.queued < waits_since:
+                self._drop(call, due)
             elif not batch:
                 batch.append(call)
-                rows = call.rows
-                most = self._most_rows(call)
-                if rows >= most:
-                    break
-                call.key = _key(call)
-            elif rows + call.rows <= most and call.rows and _key(call) == batch[0].key:
+                rows, most, call.key = call.rows, self._most_rows(call), _key(call)
+            elif call.rows and rows + call.rows <= most and _key(call) == batch[0].key:
                 batch.append(call)
                 rows += call.rows
-                if rows >= most:
-                    break
             else:
                 later.append(call)
         self._queue.extendleft(reversed(later))
@@ -235,6 +224,13 @@ class Batcher:
                 call.batch_rows = rows
             self.metrics.batched(rows or 1, now - batch[0].queued)
         return batch
+
+    def _drop(self, call: Call, due: float) -> None:
+        """Let go of a call that nobody waits for any more, or that waited for too long."""
+        late = call.deadline <= due
+        name = self._model.name
+        error = _too_late(name) if late else _waited(name, self._limits.queue_seconds)
+        self._finish(call, None, error)
 
     def _most_rows(self, call: Call) -> int:
         """Return the rows that a batch with this call may have: 0 if it must be alone."""

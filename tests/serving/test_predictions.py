@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from modelport_serving import tensors
+from modelport_serving.rest import v1
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,3 +192,9 @@ def test_a_chunked_body_is_read_whole(tumor_server: Server, tumor: Trained) -> N
     answer = tumor_server.request("POST", PREDICT, body=parts, chunked=True)
 
     assert len(answer.json["predictions"]) == 3
+
+
+def test_v1_elements_that_are_lists() -> None:
+    array = np.fromiter([[1, 2], [3, 4]], object, 2)
+
+    assert json.loads(v1.encode({"x": array}).body) == {"predictions": [[1, 2], [3, 4]]}
