@@ -14,7 +14,7 @@ demo clean: export MODELPORT_HOME ?= $(DEMO)
 demo: export MLFLOW_TRACKING_URI ?= sqlite:///$(DEMO)/mlflow.db
 demo: export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench fuzz faults-serving clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,6 +58,12 @@ format: install ## Put the code into shape
 
 bench: install ## Measure the runtime against its rivals, and write the README's table (half an hour)
 	$(BIN)/python -m benchmarks --write-readme
+
+fuzz: install ## Send the runtime 100,000 damaged requests (some minutes)
+	$(BIN)/python tests/serving/fuzz.py --requests 100000
+
+faults-serving: install ## Let things go wrong under load, and count what comes of it
+	$(BIN)/python tests/serving/faults.py
 
 clean: ## Remove what the other targets made; stops the demo's engine first
 	-@test -x $(BIN)/modelport && $(BIN)/modelport down

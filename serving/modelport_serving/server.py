@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import ssl
 import time
 import warnings
@@ -19,6 +18,7 @@ from modelport_serving.auth import Token
 from modelport_serving.dataplane import DataPlane
 from modelport_serving.errors import StartFailed
 from modelport_serving.exchange import Watchers
+from modelport_serving.listening import accept_the_last, bound
 from modelport_serving.metrics import Metrics
 from modelport_serving.rest.connection import Connections
 from modelport_serving.rest.edge import Edge
@@ -88,7 +88,12 @@ class Server:
     def __init__(self, settings: Settings, link: SupervisorLink | None, watchers: Watchers) -> None:
         self._settings = settings
         self._link = link
-        self._socket = _bound(settings.host, settings.http_port, shared=link is not None)
+        self._socket = bound(
+            settings.host,
+            settings.http_port,
+            shared=link is not None,
+            arguments="--host and --http_port",
+        )
         self._tls = _tls(settings)
         token = Token.read(settings.auth_token_file) if settings.auth_token_file else None
         self._plane = DataPlane(settings, watchers)
@@ -164,22 +169,12 @@ class Server:
             if quiet and not self._connections.busy:
                 break
             await asyncio.sleep(_POLL_SECONDS)
-        await self._accept_the_last()
+        await accept_the_last(self._socket, self._connections, self._tls)
         if self._http is not None:
             self._http.close()
-        self._connections.close_idle()
-        while self._connections.busy and time.monotonic() < end:
+        while self._connections.open and time.monotonic() < end:
+            self._connections.close_idle(_QUIET_SECONDS)
             await asyncio.sleep(_POLL_SECONDS)
-
-    async def _accept_the_last(self) -> None:
-        """Accept who is in the queue: closing the port would reset them."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            await loop.connect_accepted_socket(self._connections, connection, ssl=self._tls)
 
     def _grpc_server(self, token: Token | None) -> GrpcServer:
         from modelport_serving.grpc.server import GrpcServer
@@ -242,23 +237,6 @@ def _flush(watchers: Watchers) -> None:
         watchers.tracer.close(_FLUSH_SECONDS)
     if watchers.payloads is not None:
         watchers.payloads.close(_FLUSH_SECONDS)
-
-
-def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
-    """Bind the port, or say that it is taken."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(address)
-    except OSError as error:
-        raise StartFailed(
-            f"cannot listen on {host}:{port} ({error.strerror}): "
-            "choose another with --host and --http_port"
-        ) from error
-    return bound
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

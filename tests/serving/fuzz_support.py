@@ -470,6 +470,53 @@ class KeptHttpCaller:
             self._streams = None
 
 
+class Repeater:
+    """Sends whole requests in arbitrary pieces; each must be answered, with its own number."""
+
+    def __init__(self, port: int, counts: Counts) -> None:
+        self._port = port
+        self._counts = counts
+
+    async def send(self, pieces: Sequence[Sequence[bytes]]) -> None:
+        """Send the pieces, some after a pause, some right after one another."""
+        self._counts.sent += 1
+        data = b"".join(part for piece in pieces for part in piece)
+        expected = re.findall(rb'"id": "(\d+)"', data)
+        answers = b""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                for number, piece in enumerate(pieces):
+                    for part in piece:
+                        writer.write(part)
+                        await asyncio.sleep(0.002 * (number % 2))
+                writer.write_eof()
+                answers = await reader.read(-1)
+                writer.close()
+        except (TimeoutError, OSError) as error:
+            self._counts.fail(data, f"{type(error).__name__} {error}")
+        if re.findall(rb'"id":"(\d+)"', answers) != expected:
+            self._counts.fail(data, f"answered {answers!r}")
+        self._counts.judge(data, list(split_answers(answers)), frozenset({200}), "HTTP")
+
+
+def _like_requests(chance: random.Random) -> list[bytes]:
+    """Return requests whose heads are the same, in the pieces in which they are sent."""
+    wires = []
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        number = chance.choice((1111, 1111, chance.randint(1000, 9999)))
+        item = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [number]}
+        body = json.dumps({"id": str(number), "inputs": [item]}).encode()
+        wires.append(Question("/v2/models/double/infer", body).wire())
+    if chance.random() < 0.2:
+        wires.insert(0, Question("/v2/health/live", method="GET").wire())
+    data = b"".join(wires)
+    if chance.random() < 0.3:
+        cut = chance.randint(0, len(data))
+        return [data[:cut], data[cut:]]
+    return [data]
+
+
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 _PING = b"\0\0\x08\x06\0\0\0\0\0goodbye!"
@@ -606,7 +653,10 @@ async def _statuses(reader: asyncio.StreamReader) -> Any:
 
 # Campaigns.
 
-KINDS = ("http", "pipelines", "bodies", "lengths", "tensors", "rows", "messages", "frames")
+KINDS = (
+    *("http", "pipelines", "repeats", "bodies", "lengths", "tensors", "rows"),
+    *("messages", "frames"),
+)
 
 
 class Gun:
@@ -615,6 +665,7 @@ class Gun:
     def __init__(self, http_port: int, grpc_port: int, counts: Counts) -> None:
         self._caller = HttpCaller(http_port, counts)
         self._kept = KeptHttpCaller(http_port, counts)
+        self._repeater = Repeater(http_port, counts)
         self._grpc = GrpcCaller(grpc_port, counts)
         seeds = random.Random(0)
         self._questions = valid_questions(seeds)
@@ -644,6 +695,10 @@ class Gun:
         wires = chance.choices(self._wires, k=chance.randint(1, 20))
         last = damaged(chance.choice(self._wires), chance, self._wires)
         await self._caller.send(b"".join([*wires, last]), whole=len(wires))
+
+    async def repeats(self, chance: random.Random) -> None:
+        """Send like requests one after the other, whole, in pieces and together."""
+        await self._repeater.send([_like_requests(chance) for _ in range(chance.randint(2, 8))])
 
     async def bodies(self, chance: random.Random) -> None:
         """Damage the body alone."""

@@ -13,8 +13,10 @@ from hypothesis.extra import numpy as hnp
 
 from modelport_serving.contract import Column
 from modelport_serving.errors import InvalidInput, NotSupported, PredictionFailed
+from modelport_serving.grpc import codec
 from modelport_serving.mapping import mapping_for
 from modelport_serving.rest import parsing, v1, v2
+from modelport_serving.roles.instances import AnyInputs
 from modelport_serving.tensors import DTYPES, Array, TensorSpec, datatype_of, to_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -89,7 +91,7 @@ def decoded(body: bytes) -> Any:
     return inputs, request._replace(inputs={})
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(documents())
 @example('{"inputs": [{"name": "x", "datatype": "FP32", "shape": [3], "data": [1, [2, 3]]}]}')
 @example('{"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1, [2]]}]}')
@@ -182,7 +184,7 @@ ROWS = st.lists(
 ) | st.lists(NUMBERS, min_size=3, max_size=3).map(lambda row: [row, row])
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.sampled_from(sorted(MAPPINGS)), ROWS)
 def test_any_rows_are_taken_or_refused(mapping: str, rows: list[Any]) -> None:
     body = json.dumps({"instances": rows}).encode()
@@ -267,3 +269,26 @@ def test_any_outputs_are_answered_in_rows_or_refused(outputs: dict[str, Array]) 
         return
     rows = json.loads(reply.body)["predictions"]
     assert {len(rows)} == {len(array) for array in outputs.values()}
+
+
+@pytest.mark.parametrize("field", [bytes([15 << 3, 1]), bytes([7 << 3 | 2, 0])])
+def test_a_message_of_countless_fields_is_refused(field: bytes) -> None:
+    """Each of them would take a microsecond, and a message may have a hundred million."""
+    with pytest.raises(InvalidInput, match="more than 10000"):
+        codec.decode(memoryview(field * 20_000))
+
+
+@given(ROWS)
+def test_any_rows_reach_a_transformer_or_are_refused(rows: list[Any]) -> None:
+    try:
+        tensors = AnyInputs().rows(rows)
+    except InvalidInput:
+        return
+    assert {len(array) for array in tensors.values()} == {len(rows)}
+
+
+def test_rows_for_a_transformer_have_bounds() -> None:
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        AnyInputs().rows(v1.decode(b'{"instances": %b1%b}' % (b"[" * 1000, b"]" * 1000)))
+    wide: list[Any] = [[1.0, "a" * 100_000, *[0.5] * 100_000]]
+    assert AnyInputs().rows(wide)["instances"].dtype == object

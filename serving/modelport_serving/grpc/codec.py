@@ -35,6 +35,8 @@ _LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}  # bytes of the other fields that a message may have, by wire type
 _LONGEST_VARINT = 10
 _MOST_DIMENSIONS = 64  # of a numpy array
+_MOST_FIELDS = 10_000
+"""Tensors, outputs and parameters of one message: each takes its time, also an empty one."""
 
 _INTEGER_CONTENTS = {
     "BOOL": ("bool_contents", np.bool_),
@@ -129,9 +131,12 @@ def _split(message: memoryview) -> tuple[bytes, list[memoryview]]:
     """Take the raw tensors out of a message; the other fields stay as they are."""
     raw: list[memoryview] = []
     rest: list[memoryview] = []
-    position, kept, end = 0, 0, len(message)
+    position, kept, end, fields = 0, 0, len(message), 0
     while position < end:
         start = position
+        fields += 1
+        if fields > _MOST_FIELDS:
+            raise InvalidInput(f"the request has more than {_MOST_FIELDS} tensors and parameters")
         tag, position = _read_varint(message, position)
         if tag & 7 == _LENGTH_DELIMITED:
             length, position = _read_varint(message, position)

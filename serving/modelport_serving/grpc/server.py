@@ -7,6 +7,7 @@ model's whole answer does (see docs/architecture.md).
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from modelport_serving.errors import StartFailed
 from modelport_serving.grpc.connection import Connections
 from modelport_serving.grpc.service import Authorized, InferenceService
+from modelport_serving.listening import accept_the_last, bound
 
 if TYPE_CHECKING:
     from modelport_serving.dataplane import DataPlane
@@ -70,24 +72,20 @@ class GrpcServer:
         )
         self._tls = _tls(tls_cert_file, tls_key_file) if tls_cert_file else None
         self._server: asyncio.Server | None = None
+        self._socket: socket.socket
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Listen; `StartFailed` when the port is taken."""
-        try:
-            self._server = await self._loop.create_server(
-                self._connections,
-                self._host,
-                self._port,
-                ssl=self._tls,
-                backlog=_BACKLOG,
-                reuse_port=self._reuse_port,
-            )
-        except OSError as error:
-            raise StartFailed(
-                f"cannot listen on {self._host}:{self._port} ({error.strerror}): choose another "
-                "with --host and --grpc_port, or start without gRPC: --enable_grpc false"
-            ) from error
+        self._socket = bound(
+            self._host,
+            self._port,
+            shared=self._reuse_port,
+            arguments="--host and --grpc_port, or start without gRPC: --enable_grpc false",
+        )
+        self._server = await self._loop.create_server(
+            self._connections, sock=self._socket, backlog=_BACKLOG, ssl=self._tls
+        )
 
     async def stop(self, grace: float) -> None:
         """End: ask callers to leave, answer what has come, for at most `grace` seconds, and close.
@@ -99,12 +97,20 @@ class GrpcServer:
             end = self._loop.time() + grace
             self._connections.drain()
             await self._until(self._is_quiet, min(end, self._loop.time() + _LEAVE_SECONDS))
+            await accept_the_last(self._socket, self._connections, self._tls)
             self._server.close()
-            await self._until(lambda: not self._connections.open, end)
+            self._socket.close()
+            # Who was accepted last has not called yet: asked to leave now, some clients fail.
+            await self._until(self._is_left, min(end, self._loop.time() + _QUIET_SECONDS))
+            self._connections.drain()
+            await self._until(self._is_left, end)
         self._connections.close()
 
     def _is_quiet(self) -> bool:
         return self._loop.time() - self._connections.last_call > _QUIET_SECONDS
+
+    def _is_left(self) -> bool:
+        return not self._connections.open
 
     async def _until(self, condition: Callable[[], bool], end: float) -> None:
         while not condition() and self._loop.time() < end:

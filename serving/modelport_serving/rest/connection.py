@@ -131,10 +131,11 @@ class Connections:
         """Whether a request or an answer is on its way on any connection."""
         return any(not connection.is_idle for connection in self.open)
 
-    def close_idle(self) -> None:
-        """Close the connections on which nothing is going on."""
+    def close_idle(self, seconds: float) -> None:
+        """Close those on which nothing has gone on for so long. A new one is about to send."""
+        quiet_since = self._loop.time() - seconds
         for connection in list(self.open):
-            if connection.is_idle:
+            if connection.is_idle and connection.last_active <= quiet_since:
                 connection.close()
 
     def close(self) -> None:
@@ -174,7 +175,7 @@ class Connection(asyncio.Protocol):
         self._head_and_body = -1
         self._chunks: list[bytes] = []
         self._body_bytes = 0
-        self._last_active = 0.0
+        self.last_active = 0.0
         self._write_paused = False
         self._read_paused = False
         self._closing = False
@@ -193,7 +194,7 @@ class Connection(asyncio.Protocol):
         self.secure = transport.get_extra_info("sslcontext") is not None
         peer = transport.get_extra_info("peername")
         self.peer = peer[:2] if isinstance(peer, tuple) else None
-        self._last_active = self._loop.time()
+        self.last_active = self._loop.time()
         self._owner.open.add(self)
         if len(self._owner.open) > _MOST_CONNECTIONS:
             self._refuse(json_reply({"error": "too many connections: try again later"}, 503))
@@ -211,7 +212,7 @@ class Connection(asyncio.Protocol):
         """Parse what came; whole requests are handled meanwhile."""
         if self._refused:
             return
-        self._last_active = self._loop.time()
+        self.last_active = self._loop.time()
         if self._incoming is None:
             if data.startswith(self._head) and len(data) == self._head_and_body:
                 self._repeat(data)
@@ -284,6 +285,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep our side open while an answer is due: a caller may close its own side early."""
         self._refused = self._refused or self._incoming is not None
+        self._incoming = None
         last = self._waiting[-1] if self._waiting else self._current
         if last is None:
             return False
@@ -393,17 +395,17 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Handle no further request: the caller takes its answers too slowly."""
         self._write_paused = True
-        self._last_active = self._loop.time()
+        self.last_active = self._loop.time()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._write_paused = False
-        self._last_active = self._loop.time()
+        self.last_active = self._loop.time()
         self._next()
 
     def sweep(self, now: float) -> None:
         """Close the connection if it is idle, or its caller stalls, for too long."""
-        quiet = now - self._last_active
+        quiet = now - self.last_active
         stalled = self._incoming is not None or self._write_paused or self._refused
         if self._current is None and quiet > (_STALL_SECONDS if stalled else _IDLE_SECONDS):
             self._transport.abort() if self._write_paused else self.close()

@@ -22,6 +22,7 @@ import numpy as np
 
 from modelport_serving.errors import InvalidInput
 from modelport_serving.mapping import InputMapping
+from modelport_serving.tensors import array_of
 
 if TYPE_CHECKING:
     from modelport_serving.tensors import Array, Tensors
@@ -42,7 +43,10 @@ class AnyInputs(InputMapping):
 
     def rows(self, instances: list[Any]) -> Tensors:
         """Turn JSON instances (V1) into tensors."""
-        return from_rows(instances)
+        try:
+            return from_rows(instances)
+        except RecursionError:
+            raise InvalidInput("the instances are nested too deeply") from None
 
 
 def from_rows(rows: Sequence[Any], name: str = INSTANCES) -> Tensors:
@@ -81,17 +85,11 @@ def _is_record(row: object) -> bool:
 
 def _array(values: Sequence[Any]) -> Array:
     """Build an array from JSON values without bending one: no text from a number."""
-    first = values[0] if values else 0
-    while isinstance(first, list) and first:
-        first = first[0]
-    if not isinstance(first, (str, dict)):  # numpy would build a wide text array only to drop it
-        try:
-            array = np.array(values)
-        except ValueError:
-            return _objects(values)
-        if array.dtype.kind in "fiub":
-            return array
-    return _narrowed(_objects(values))
+    try:
+        array = array_of(INSTANCES, list(values))
+    except InvalidInput:  # lists of different lengths
+        return _objects(values)
+    return array if array.dtype.kind in "fiub" else _narrowed(_objects(values))
 
 
 def _objects(values: Sequence[Any]) -> Array:
