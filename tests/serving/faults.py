@@ -374,7 +374,8 @@ async def new_version(serving: Serving, root: Path, seconds: float) -> Outcome:
                 (repository / "staged").rename(repository / "m" / "2")
                 status, _, _ = await post(server, "/v2/repository/models/m/load")
                 after = Tally()
-                await Caller(server, after, times={"2": 3}).v2(7)
+                caller = Caller(server, after, times={"2": 3}, anew=True)
+                await caller.v2(7)
                 await load.more(seconds)
     seen = {code.split()[1] for code in tally.answers if " v" in code}
     problems = [*tally.check(), *after.check()]

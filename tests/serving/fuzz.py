@@ -58,19 +58,15 @@ def problems(server: Server) -> list[str]:
 
 def described(server: Server, examples: int, seed: int = 0) -> Described:
     """Let schemathesis try every endpoint of the OpenAPI document but `unload`."""
-    program = Path(sys.executable).with_name("schemathesis")
-    done = subprocess.run(
-        [
-            *(str(program), "run", f"http://{server.address}/openapi.json", "--no-color"),
-            *("--checks", "all", "--exclude-checks", _UNTRUE_OF_MODELS),
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", str(examples)),
-            *("--exclude-path-regex", "unload$", "--seed", str(seed)),
-            *("--generation-database", ":memory:"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run", "--no-color"),
+        *("--checks", "all", "--exclude-checks", _UNTRUE_OF_MODELS),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", str(examples)),
+        *("--exclude-path-regex", "unload$", "--seed", str(seed)),
+        *("--generation-database", ":memory:", f"http://{server.address}/openapi.json"),
+    ]
+    with tempfile.TemporaryDirectory() as folder:  # it keeps files where it runs
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     found = re.search(r"(\d+) generated", done.stdout)
     sent = int(found[1]) if found else 0
     return Described(sent, "" if done.returncode == 0 and sent else done.stdout + done.stderr)
