@@ -317,3 +317,26 @@ def test_tls(price: Trained, serving: Serving, tmp_path: Path) -> None:
             answer: Any = trusting.request("POST", url, body=BODY, timeout=10)
         assert answer.status == 200
         assert f"ready at https://{server.address}" in server.errors()
+
+
+def test_large_bodies_are_bounded_all_together(server: Server) -> None:
+    """Eight bodies of the largest size may be in memory: more are refused until some are gone."""
+    body = b" " * (MOST - 1)
+    begun = []
+    try:
+        for _ in range(9):
+            line = Line(server)
+            begun.append(line)
+            line.send(head(Content_Length=str(MOST)) + body)
+            # The next answer on another connection comes after this body has been read.
+            assert server.get("/v2/health/live").status == 200
+        status, headers, _ = begun[-1].answer()
+        assert (status, headers["retry-after"]) == (503, "1")
+        begun[0].send(b" ")
+        assert begun[0].answer()[0] == 400
+        with Line(server) as late:
+            late.send(request())
+            assert late.answer()[0] == 200
+    finally:
+        for line in begun:
+            line.__exit__()

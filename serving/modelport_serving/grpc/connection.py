@@ -17,6 +17,9 @@ from modelport_serving.grpc.rpc import Handler, Rpc
 from modelport_serving.grpc.status import Code
 
 _MOST_CONNECTIONS = 10_000
+_MOST_HELD_MESSAGES = 8
+"""Messages of the largest size that all connections together may have in memory."""
+
 _MOST_STREAMS = 1024
 """Calls at once on one connection."""
 
@@ -48,6 +51,9 @@ class Connections:
         self.open: set[Connection] = set()
         self.draining = False
         self.last_call = 0.0
+        self.held_bytes = 0
+        """Messages in memory: of calls that are coming, that wait and that are being answered."""
+        self.most_held_bytes = _MOST_HELD_MESSAGES * handler.max_receive_message_length
         self._loop = asyncio.get_running_loop()
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
@@ -305,7 +311,11 @@ class Connection(asyncio.Protocol):
             raise ConnectionFailed(ErrorCode.STREAM_CLOSED)
         chunk = frames.content(flags & frames.PADDED, payload) if flags & frames.PADDED else payload
         limit = self._handler.max_receive_message_length
-        if chunk and not rpc.feed(chunk, limit):
+        self._owner.held_bytes += len(chunk)
+        if self._owner.held_bytes > self._owner.most_held_bytes:
+            rpc.size += len(chunk)  # gone with the call
+            rpc.fail(Code.UNAVAILABLE, "too many large requests: try again shortly")
+        elif chunk and not rpc.feed(chunk, limit):
             rpc.fail(
                 Code.RESOURCE_EXHAUSTED,
                 f"the message is larger than {limit} bytes: send fewer rows a request, or start "
@@ -429,6 +439,7 @@ class Connection(asyncio.Protocol):
         if not rpc.is_whole:
             self._transport.write(frames.reset(rpc.id, ErrorCode.NO_ERROR))
         del self._rpcs[rpc.id]
+        self._owner.held_bytes -= rpc.size
         self._blocked.pop(rpc.id, None)
         if self._draining:
             self._close_if_drained()
@@ -437,8 +448,10 @@ class Connection(asyncio.Protocol):
         """Forget a call whose caller does not wait for it any more."""
         self._blocked.pop(number, None)
         rpc = self._rpcs.pop(number, None)
-        if rpc is not None and rpc.on_gone is not None:
-            rpc.on_gone()
+        if rpc is not None:
+            self._owner.held_bytes -= rpc.size
+            if rpc.on_gone is not None:
+                rpc.on_gone()
         if self._draining:
             self._close_if_drained()
 

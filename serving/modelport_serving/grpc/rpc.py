@@ -33,7 +33,6 @@ class Rpc:
     __slots__ = (
         "_chunks",
         "_connection",
-        "_size",
         "deadline",
         "id",
         "is_compressed",
@@ -42,6 +41,7 @@ class Rpc:
         "on_gone",
         "output",
         "request_id",
+        "size",
         "unread",
         "window",
     )
@@ -49,7 +49,8 @@ class Rpc:
     def __init__(self, connection: Connection, number: int, metadata: Mapping[str, str]) -> None:
         self._connection = connection
         self._chunks: list[bytes] = []
-        self._size = 0
+        self.size = 0
+        """Of what came of its message, in bytes."""
         self.id = number
         self.metadata = metadata
         self.deadline = float("inf")
@@ -82,7 +83,7 @@ class Rpc:
     def feed(self, chunk: bytes, limit: int) -> bool:
         """Keep a piece of the message; whether it is within the limit still."""
         self._chunks.append(chunk)
-        size = self._size = self._size + len(chunk)
+        size = self.size = self.size + len(chunk)
         if size < _MESSAGE_HEAD:
             return True
         if len(chunk) == size or size - len(chunk) < _MESSAGE_HEAD:

@@ -16,11 +16,14 @@ from urllib.parse import unquote
 
 import httptools
 
-from modelport_serving.errors import InvalidInput, ServingError
+from modelport_serving.errors import InvalidInput, Overloaded, ServingError
 from modelport_serving.rest.replies import JSON_HEADERS, Reply, error_reply, json_reply
 
 _MOST_CONNECTIONS = 10_000
 _MOST_HEADER_BYTES = 64 * 1024
+_MOST_HELD_BODIES = 8
+"""Bodies of the largest size that all connections together may have in memory."""
+
 _MOST_PIPELINED = 16
 """Requests read ahead of the answers on one connection."""
 
@@ -73,6 +76,7 @@ class Request:
         "_connection",
         "body",
         "headers",
+        "held_bytes",
         "keep_alive",
         "method",
         "on_gone",
@@ -87,6 +91,8 @@ class Request:
         self.query = b""
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.held_bytes = 0
+        """Of its body, as it came; 0 if it came in one small piece."""
         self.keep_alive = True
         self.on_gone: Callable[[], None] | None = None
         """Called when the caller goes away before the answer."""
@@ -119,6 +125,9 @@ class Connections:
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
         self.open: set[Connection] = set()
+        self.held_bytes = 0
+        """Bodies in memory: of requests that are coming, that wait and that are being answered."""
+        self.most_held_bytes = _MOST_HELD_BODIES * handler.max_body_bytes
         self._loop = asyncio.get_running_loop()
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
@@ -175,6 +184,7 @@ class Connection(asyncio.Protocol):
         self._head_and_body = -1
         self._chunks: list[bytes] = []
         self._body_bytes = 0
+        self._held_bytes = 0
         self.last_active = 0.0
         self._write_paused = False
         self._read_paused = False
@@ -205,6 +215,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         current, self._current = self._current, None
         self._waiting.clear()
+        self._hold(-self._held_bytes)
         if current is not None and current.on_gone is not None:
             current.on_gone()
 
@@ -346,6 +357,9 @@ class Connection(asyncio.Protocol):
             self._refuse(error_reply(self._handler.too_large()))
             return
         self._chunks.append(body)
+        self._hold(len(body))
+        if self._owner.held_bytes > self._owner.most_held_bytes:
+            self._refuse(error_reply(Overloaded("too many large requests: try again shortly")))
 
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the answer to the one before."""
@@ -359,6 +373,7 @@ class Connection(asyncio.Protocol):
         if chunks:
             request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self._chunks = []
+            request.held_bytes = self._body_bytes
             self._learn(request)
         self._take(request)
 
@@ -380,6 +395,8 @@ class Connection(asyncio.Protocol):
         if self._closing or request is not self._current:
             return
         self._current = None
+        if request.held_bytes:
+            self._hold(-request.held_bytes)
         self._send(request, reply)
         if self._waiting:
             # Not now: a long pipeline would recurse, and starve the other connections.
@@ -449,9 +466,14 @@ class Connection(asyncio.Protocol):
         """
         self._refused = True
         self._refusal = reply
+        self._hold(-sum(map(len, self._chunks)))
         self._chunks = []
         if self._current is None and not self._waiting:
             self._finish()
+
+    def _hold(self, size: int) -> None:
+        self._held_bytes += size
+        self._owner.held_bytes += size
 
     def _finish(self) -> None:
         """Close our side once everything is sent."""
