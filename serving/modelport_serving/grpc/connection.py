@@ -15,10 +15,7 @@ from modelport_serving.grpc import frames
 from modelport_serving.grpc.frames import ConnectionFailed, ErrorCode, HeaderDecoder
 from modelport_serving.grpc.rpc import Handler, Rpc
 from modelport_serving.grpc.status import Code
-
-_MOST_CONNECTIONS = 10_000
-_MOST_HELD_MESSAGES = 8
-"""Messages of the largest size that all connections together may have in memory."""
+from modelport_serving.listening import OpenConnections
 
 _MOST_STREAMS = 1024
 """Calls at once on one connection."""
@@ -33,7 +30,6 @@ _KEEPALIVE_SECONDS = 60.0
 """A connection quiet for so long is pinged, and cut when it stays quiet for as long again."""
 
 _GREETING_SECONDS = 20.0
-_SWEEP_SECONDS = 1.0
 _DRAIN_PING = b"draining"
 _GREETING = b"".join(
     (
@@ -43,42 +39,25 @@ _GREETING = b"".join(
 )
 
 
-class Connections:
-    """All open connections of a server, and the clock that ends dead ones."""
+class Connections(OpenConnections["Connection"]):
+    """The connections that come through a port, for one handler."""
 
     def __init__(self, handler: Handler) -> None:
+        super().__init__(handler.max_receive_message_length)
         self.handler = handler
-        self.open: set[Connection] = set()
         self.draining = False
         self.last_call = 0.0
-        self.held_bytes = 0
-        """Messages in memory: of calls that are coming, that wait and that are being answered."""
-        self.most_held_bytes = _MOST_HELD_MESSAGES * handler.max_receive_message_length
-        self._loop = asyncio.get_running_loop()
-        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""
-        return Connection(self, self._loop)
+        return Connection(self, self.loop)
 
     def drain(self) -> None:
         """Ask the callers to leave: those that are here, and those that still come."""
         self.draining = True
-        self.last_call = self._loop.time()
+        self.last_call = self.loop.time()
         for connection in list(self.open):
             connection.drain()
-
-    def close(self) -> None:
-        """Close everything."""
-        self._sweeper.cancel()
-        for connection in list(self.open):
-            connection.close()
-
-    def _sweep(self) -> None:
-        now = self._loop.time()
-        for connection in list(self.open):
-            connection.sweep(now)
-        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
 class Connection(asyncio.Protocol):
@@ -126,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER)
         self._last_read = self._loop.time()
         self._owner.open.add(self)
-        if len(self._owner.open) > _MOST_CONNECTIONS:
+        if self._owner.is_full:
             self._transport.abort()
         else:
             self._transport.write(_GREETING)

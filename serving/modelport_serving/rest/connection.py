@@ -17,13 +17,10 @@ from urllib.parse import unquote
 import httptools
 
 from modelport_serving.errors import InvalidInput, Overloaded, ServingError
+from modelport_serving.listening import OpenConnections
 from modelport_serving.rest.replies import JSON_HEADERS, Reply, error_reply, json_reply
 
-_MOST_CONNECTIONS = 10_000
 _MOST_HEADER_BYTES = 64 * 1024
-_MOST_HELD_BODIES = 8
-"""Bodies of the largest size that all connections together may have in memory."""
-
 _MOST_PIPELINED = 16
 """Requests read ahead of the answers on one connection."""
 
@@ -34,7 +31,6 @@ elsewhere) keep it, so that they never send on one that is just being closed."""
 _STALL_SECONDS = 20.0
 """How long a caller may send no byte of a request that it has begun, or take none of an answer."""
 
-_SWEEP_SECONDS = 1.0
 _HEAD_END = b"\r\n\r\n"
 _UNREPEATABLE = frozenset({"transfer-encoding", "expect", "upgrade"})
 _COPY_BYTES = 64 * 1024
@@ -119,21 +115,16 @@ class Request:
         return "https" if self._connection.secure else "http"
 
 
-class Connections:
-    """All open connections of a server, and the clock that ends stalled ones."""
+class Connections(OpenConnections["Connection"]):
+    """The connections that come through a port, for one handler."""
 
     def __init__(self, handler: Handler) -> None:
+        super().__init__(handler.max_body_bytes)
         self.handler = handler
-        self.open: set[Connection] = set()
-        self.held_bytes = 0
-        """Bodies in memory: of requests that are coming, that wait and that are being answered."""
-        self.most_held_bytes = _MOST_HELD_BODIES * handler.max_body_bytes
-        self._loop = asyncio.get_running_loop()
-        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""
-        return Connection(self, self._loop)
+        return Connection(self, self.loop)
 
     @property
     def busy(self) -> bool:
@@ -142,22 +133,10 @@ class Connections:
 
     def close_idle(self, seconds: float) -> None:
         """Close those on which nothing has gone on for so long. A new one is about to send."""
-        quiet_since = self._loop.time() - seconds
+        quiet_since = self.loop.time() - seconds
         for connection in list(self.open):
             if connection.is_idle and connection.last_active <= quiet_since:
                 connection.close()
-
-    def close(self) -> None:
-        """Close everything."""
-        self._sweeper.cancel()
-        for connection in list(self.open):
-            connection.close()
-
-    def _sweep(self) -> None:
-        now = self._loop.time()
-        for connection in list(self.open):
-            connection.sweep(now)
-        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
 class Connection(asyncio.Protocol):
@@ -206,7 +185,7 @@ class Connection(asyncio.Protocol):
         self.peer = peer[:2] if isinstance(peer, tuple) else None
         self.last_active = self._loop.time()
         self._owner.open.add(self)
-        if len(self._owner.open) > _MOST_CONNECTIONS:
+        if self._owner.is_full:
             self._refuse(json_reply({"error": "too many connections: try again later"}, 503))
 
     def connection_lost(self, _: Exception | None) -> None:
