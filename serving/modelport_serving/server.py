@@ -38,6 +38,9 @@ _BACKLOG = 1024
 _QUIET_SECONDS = 0.2
 """A server that is stopping ends its connections once no prediction came for so long."""
 
+_IDLE_SECONDS = 1.0
+"""Then it cuts connections on which nothing came for so long: callers may be slow to send."""
+
 _DRAIN_SECONDS = 5.0
 """How long a stopping server waits for callers to turn to other replicas."""
 
@@ -173,7 +176,7 @@ class Server:
         if self._http is not None:
             self._http.close()
         while self._connections.open and time.monotonic() < end:
-            self._connections.close_idle(_QUIET_SECONDS)
+            self._connections.close_idle(_IDLE_SECONDS)
             await asyncio.sleep(_POLL_SECONDS)
 
     def _grpc_server(self, token: Token | None) -> GrpcServer:

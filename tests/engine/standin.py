@@ -22,6 +22,7 @@ parser.add_argument("--model_name")
 parser.add_argument("--model_dir", type=Path)
 parser.add_argument("--http_port", type=int)
 parser.add_argument("--host")
+parser.add_argument("--enable_grpc")
 arguments, rest = parser.parse_known_args()
 behaviour = json.loads((arguments.model_dir / "behaviour.json").read_text())
 

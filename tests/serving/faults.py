@@ -38,6 +38,7 @@ CALLERS = 3
 """Of each protocol."""
 
 MOST_GROWTH_MIB = 16
+MOST_NEW_THREADS = 4
 DAMAGED = 600
 
 
@@ -157,9 +158,11 @@ class Caller:
             self.tally.answers[f"gRPC {status}"] += 1
             return
         await self.close()
-        if "refused" in error.details():
+        if "ailed to connect" in error.details():  # it was never accepted
             self.tally.refused += 1
-            raise Gone
+            if "refused" in error.details():
+                raise Gone
+            return
         self.tally.lost.append(f"gRPC: {error.details()}")
 
     def _judge(self, protocol: str, number: float, answer: float, versions: set[Any]) -> None:
@@ -324,7 +327,7 @@ async def worker_killed(serving: Serving, root: Path, seconds: float) -> Outcome
             await load.more(seconds)
             workers[0].kill()
             await load.more(seconds)
-    return tally, tally.check(may_lose=3 * CALLERS - tally.refused)
+    return tally, tally.check(may_lose=3 * CALLERS)
 
 
 async def redis_killed(serving: Serving, root: Path, seconds: float) -> Outcome:
@@ -496,7 +499,8 @@ async def soak(serving: Serving, root: Path, seconds: float) -> Outcome:
         problems = [*tally.check(), *await until_idle(server)]
     if at_last.mib - at_first.mib > MOST_GROWTH_MIB:
         problems.append(f"grew from {at_first.mib:.0f} to {at_last.mib:.0f} MiB")
-    if (at_last.files, at_last.threads) != (at_first.files, at_first.threads):
+    # Pools start a thread when they first need it; a leak is one for every so many requests.
+    if at_last.files != at_first.files or at_last.threads > at_first.threads + MOST_NEW_THREADS:
         problems.append(f"{at_first} has become {at_last}")
     return tally, problems
 
