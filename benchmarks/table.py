@@ -42,14 +42,14 @@ def section(comparison: dict[str, Any], others: list[str]) -> str:
     return "\n\n".join([markdown(comparison), note, *others])
 
 
-def write(readme: Path, text: str) -> None:
+def write(readme: Path, text: str, first: str = START, last: str = END) -> None:
     """Put the text between the README's markers; `ValueError` when it has none."""
     content = readme.read_text()
-    before, start, rest = content.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = content.partition(first)
+    _, end, after = rest.partition(last)
     if not start or not end:
-        raise ValueError(f"{readme} has no section between {START} and {END}: add these two lines")
-    readme.write_text(f"{before}{START}\n{text}\n{END}{after}")
+        raise ValueError(f"{readme} has no section between {first} and {last}: add these two lines")
+    readme.write_text(f"{before}{first}\n{text}\n{last}{after}")
 
 
 def _order(row: dict[str, Any]) -> tuple[bool, bool, bool, float]:

@@ -97,7 +97,8 @@ class Controller:
                 f"the object is {wanted.namespace}/{wanted.name}, the address {key}",
                 "make them the same",
             )
-        objects.check_folder(wanted.predictor.model.storage_uri)
+        for uri in wanted.components.storage_uris:
+            objects.check_folder(uri)
         service = self.world.store.apply(wanted)
         reconciler = self._reconciler(service.key)
         reconciler.forgive()
@@ -165,12 +166,16 @@ class Controller:
         if service.deleted or not service.rolled_out:
             return
         try:
-            timeout = objects.read_predictor(service.spec).timeout
+            spec = objects.read_spec(service.spec)
         except InvalidObject as error:
             # Accepted by an earlier version: it must not keep the others from coming back.
             log.warning("%s: %s", service.key, error)
             return
-        self.world.routing.decide(service.key, ((service.rolled_out, 100),), timeout)
+        revisions = self.world.store.revisions(service.key)
+        serving = next(known for known in revisions if known.name == service.rolled_out)
+        self.world.routing.decide(
+            service.key, ((serving.name, 100),), spec.timeouts(serving.components)
+        )
 
     def _reconciler(self, key: Key) -> Reconciler:
         if key not in self._reconcilers:

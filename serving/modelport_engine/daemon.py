@@ -88,7 +88,10 @@ async def _start(
     strays = kill_strays(paths.home, keep=known)
     log.info("took over %d replicas, killed %d strays", len(adopted), len(strays))
     try:
+        before = store.setting("gateway_port")
         await gateway.claim(gateway_port, settings.gateway_port)
+        if gateway.port != before:
+            await fleet.stop_fronts()  # they ask their predictors at the port of before
         controller = _assemble(paths, settings, store, fleet, gateway)
         await controller.start()
         return controller, _listen(paths)

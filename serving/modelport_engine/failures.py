@@ -10,6 +10,7 @@ from modelport_engine.records import replica_name, timestamp
 
 if TYPE_CHECKING:
     from modelport_engine.fleet import Replica
+    from modelport_engine.records import Part
     from modelport_engine.settings import Settings
 
 Reason = Literal["ModelLoadFailed", "RuntimeUnhealthy"]
@@ -21,7 +22,7 @@ STABLE = 60.0
 
 @dataclass
 class Trouble:
-    """The crashes of one slot of a revision. `not_before` is in the event loop's time, seconds."""
+    """The crashes of one slot of a part. `not_before` is in the event loop's time, seconds."""
 
     crashes: int = 0
     failure: dict[str, Any] | None = None
@@ -42,13 +43,13 @@ class Trouble:
         self.crashes += 1
 
 
-def start_failure_info(revision: str, slot: int, reason: Reason, message: str) -> dict[str, Any]:
+def start_failure_info(part: Part, slot: int, reason: Reason, message: str) -> dict[str, Any]:
     """Give KServe's lastFailureInfo for a replica that has no process."""
     return {
-        "location": replica_name(revision, slot),
+        "location": replica_name(part, slot),
         "reason": reason,
         "message": message,
-        "modelRevisionName": revision,
+        "modelRevisionName": str(part),
         "time": timestamp(),
     }
 
@@ -57,7 +58,7 @@ def failure_info(replica: Replica, reason: Reason, message: str) -> dict[str, An
     """Give KServe's lastFailureInfo; the message ends with the last lines of the replica's log."""
     words = replica.last_words()
     message = f"{message}: {words}" if words else message
-    info = start_failure_info(replica.record.revision, replica.record.slot, reason, message)
+    info = start_failure_info(replica.record.part, replica.record.slot, reason, message)
     if replica.process.exit_code is not None:
         info["exitCode"] = replica.process.exit_code
     return info

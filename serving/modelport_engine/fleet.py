@@ -10,17 +10,17 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from modelport_engine import fetch
-from modelport_engine.objects import Model, storage_path
+from modelport_engine.objects import MOUNT, Container, Front, Model, storage_path
 from modelport_engine.ports import replica_port
 from modelport_engine.processes import Process, ProcessId, adopt, runtime_environment, spawn
-from modelport_engine.records import ReplicaRecord, replica_name
+from modelport_engine.records import PREDICTOR, ReplicaRecord, replica_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from modelport_engine.paths import EnginePaths
-    from modelport_engine.records import Key, Revision
+    from modelport_engine.records import Key, Part, Revision
     from modelport_engine.settings import Settings
     from modelport_engine.store import Store
 
@@ -36,7 +36,7 @@ _MESSAGE_LIMIT = 600
 
 @dataclass(eq=False)
 class Replica:
-    """One process of a revision.
+    """One process of a revision's component.
 
     `since` and `deadline` are in the event loop's time, seconds: when it was started or became
     ready, and when it must be ready. `log_start`: its first byte in the log, which earlier
@@ -55,7 +55,7 @@ class Replica:
     @property
     def name(self) -> str:
         """Name as Kubernetes would give a pod."""
-        return replica_name(self.record.revision, self.record.slot)
+        return replica_name(self.record.part, self.record.slot)
 
     def last_words(self) -> str:
         """Give the last lines that it wrote, those of a traceback's frames left out."""
@@ -95,7 +95,7 @@ class Fleet:
                 Replica(
                     record=record,
                     process=process,
-                    log=self._log(record.key, record.revision, record.slot),
+                    log=self._log(record.key, record.part, record.slot),
                     log_start=0,
                     since=now,
                     deadline=now + self._settings.startup_deadline,
@@ -112,27 +112,40 @@ class Fleet:
         """All replicas of all services."""
         return list(self._replicas)
 
-    def start(self, revision: Revision, slot: int) -> Replica:
-        """Start a process for one slot of a revision.
+    def start(self, revision: Revision, part: Part, slot: int, predictor_host: str) -> Replica:
+        """Start a process for one slot of a revision's part.
+
+        `predictor_host` is where one that is no predictor finds it, as KServe's argument has it.
 
         Raises:
             SpawnFailed: when the system refuses the command.
             StorageFailed: when its log or its record cannot be written.
         """
         port = replica_port({replica.record.port for replica in self._replicas})
-        path = self._log(revision.key, revision.name, slot)
+        path = self._log(revision.key, part, slot)
         log_start = _rotate(path)
-        model = Model.model_validate(revision.template["model"])
+        program = _program(revision, part)
+        if isinstance(program, Model):
+            arguments = _predictor_arguments(program)
+        else:
+            arguments = [f"--predictor_host={predictor_host}", *_front_arguments(program)]
         process = spawn(
-            self._command(revision.key, model, port),
+            self._command(revision.key, port, arguments),
             home=self._paths.home,
             log=path,
             folder=self._paths.root,
-            environment=self._environment_of(revision.key, model),
+            environment=self._environment_of(revision.key, program),
         )
         identity = process.identity
         record = ReplicaRecord(
-            revision.key, revision.name, slot, identity.pid, identity.started, port, ready=False
+            revision.key,
+            revision.name,
+            slot,
+            identity.pid,
+            identity.started,
+            port,
+            ready=False,
+            component=part.component,
         )
         now = asyncio.get_running_loop().time()
         deadline = now + self._settings.startup_deadline
@@ -159,6 +172,11 @@ class Fleet:
         self.forget(replica)
         log.info("%s: stopped %s, pid %d", replica.record.key, replica.name, replica.record.pid)
 
+    async def stop_fronts(self) -> None:
+        """End every replica that is no predictor."""
+        fronts = (one for one in self.all() if one.record.component != PREDICTOR)
+        await asyncio.gather(*map(self.stop, fronts))
+
     def forget(self, replica: Replica) -> None:
         """Drop a replica whose process has ended, and kill what it may have left behind."""
         replica.process.kill()
@@ -166,28 +184,44 @@ class Fleet:
             self._replicas.remove(replica)
         self._store.forget_replica(replica.record)
 
-    def _command(self, key: Key, model: Model, port: int) -> list[str]:
+    def _command(self, key: Key, port: int, arguments: Sequence[str]) -> list[str]:
         return [
             *self._settings.runtime_command,
             f"--model_name={key.name}",
-            f"--model_dir={storage_path(model.storage_uri)}",
             f"--http_port={port}",
             "--host=127.0.0.1",
             # The gateway routes REST alone: replicas would meet on gRPC's one default port.
             "--enable_grpc=false",
-            *model.args,
+            *arguments,
         ]
 
-    def _environment_of(self, key: Key, model: Model) -> dict[str, str]:
+    def _environment_of(self, key: Key, program: Model | Container) -> dict[str, str]:
         return {
             **self._environment,
             # KServe's own runtimes find it in their pods.
             "INFERENCE_SERVICE_NAME": key.name,
-            **{variable.name: variable.value for variable in model.env},
+            **{variable.name: variable.value for variable in program.env},
         }
 
-    def _log(self, key: Key, revision: str, slot: int) -> Path:
-        return self._paths.service_logs(*key) / f"{replica_name(revision, slot)}.log"
+    def _log(self, key: Key, part: Part, slot: int) -> Path:
+        return self._paths.service_logs(*key) / f"{replica_name(part, slot)}.log"
+
+
+def _program(revision: Revision, part: Part) -> Model | Container:
+    if part.component == PREDICTOR:
+        return Model.model_validate(revision.template["model"])
+    return Front.model_validate(revision.template[part.component]).container
+
+
+def _predictor_arguments(model: Model) -> list[str]:
+    return [f"--model_dir={storage_path(model.storage_uri)}", *model.args]
+
+
+def _front_arguments(container: Container) -> list[str]:
+    """Nothing is mounted on this machine: where an argument names the mount, put the folder."""
+    uri = container.storage_uri
+    folder = MOUNT if uri is None else str(storage_path(uri))
+    return [argument.replace(MOUNT, folder) for argument in container.args]
 
 
 def _rotate(path: Path) -> int:

@@ -249,7 +249,7 @@ class Gateway:
         return {_CLUSTERS: self._write("cds.json", xds.clusters(self._folder, self._clusters))}
 
     def _write_routes(self, table: xds.Table) -> dict[str, str]:
-        return {_ROUTES: self._write("rds.json", xds.routes(table.routes))}
+        return {_ROUTES: self._write("rds.json", xds.routes(table))}
 
     def _write(self, name: str, content: xds.Resource) -> str:
         target = self._folder / name

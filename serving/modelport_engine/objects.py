@@ -7,6 +7,7 @@ the status can say so.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from modelport_engine.errors import InvalidObject
+from modelport_engine.records import EXPLAINER, PREDICTOR
 
 API_VERSION = "serving.kserve.io/v1beta1"
 KIND = "InferenceService"
@@ -26,7 +28,13 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # room for `-predictor-00001` in the 63 characters of a DNS label.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,43}[a-z0-9])?")
 _ENVIRONMENT_NAME = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"
-_ENGINE_ARGS = ("--model_dir", "--http_port", "--host")
+_ENGINE_ARGS = ("--http_port", "--host")
+MOUNT = "/mnt/models"
+"""Where KServe puts what a component's storage URI names."""
+
+_STORAGE_URI = "STORAGE_URI"
+_RUNTIME_IMAGE = "modelport"
+_TIMEOUT = 60  # seconds; KServe's default
 _REFUSED_COMPONENTS = {
     "transformer": "the local engine runs no transformers, and answers would differ without it",
 }
@@ -80,7 +88,7 @@ class Predictor(_Part):
 
     model: Model
     min_replicas: Annotated[int, Field(ge=0, le=64)] = 1
-    timeout: Annotated[int, Field(ge=1, le=86_400)] = 60
+    timeout: Annotated[int, Field(ge=1, le=86_400)] = _TIMEOUT
 
     @property
     def replicas(self) -> int:
@@ -89,12 +97,86 @@ class Predictor(_Part):
 
     @property
     def template(self) -> dict[str, Any]:
-        """What a replica's process depends on: a change of it, and only that, is a new revision."""
+        """What a replica's process depends on."""
         return {"model": self.model.model_dump(mode="json", by_alias=True, exclude_unset=True)}
 
 
-class _Spec(_Part):
+class Container(_Part):
+    """The container of a component that is not the predictor; ours is run, whatever its image."""
+
+    name: Annotated[str, Field(min_length=1)]
+    image: str = ""
+    args: Annotated[list[str], Field(max_length=256)] = []
+    env: Annotated[list[EnvVar], Field(max_length=256)] = []
+
+    @property
+    def storage_uri(self) -> str | None:
+        """What KServe mounts at `MOUNT`: it is named by a variable of the container."""
+        return next((item.value for item in self.env if item.name == _STORAGE_URI), None)
+
+
+class Front(_Part):
+    """`spec.explainer`: a component that asks the predictor. `timeout` as the predictor's."""
+
+    containers: Annotated[list[Container], Field(min_length=1, max_length=1)]
+    min_replicas: Annotated[int, Field(ge=0, le=64)] = 1
+    timeout: Annotated[int, Field(ge=1, le=86_400)] = _TIMEOUT
+
+    @property
+    def container(self) -> Container:
+        """The one container that it has."""
+        return self.containers[0]
+
+    @property
+    def replicas(self) -> int:
+        """Replicas to run; this engine never scales to zero."""
+        return max(1, self.min_replicas)
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """What a replica's process depends on."""
+        return self.model_dump(
+            mode="json", by_alias=True, exclude_unset=True, include={"containers"}
+        )
+
+
+class Spec(_Part):
+    """`spec`: the components of a service."""
+
     predictor: Predictor
+    explainer: Front | None = None
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        """Replicas to run of each component."""
+        return {name: part.replicas for name, part in self._parts.items()}
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """What the processes depend on: a change of it, and only that, is a new revision."""
+        fronts = {name: front.template for name, front in self._fronts.items()}
+        return {**self.predictor.template, **fronts}
+
+    @property
+    def storage_uris(self) -> list[str]:
+        """Every folder that a component reads."""
+        others = (front.container.storage_uri for front in self._fronts.values())
+        return [self.predictor.model.storage_uri, *(uri for uri in others if uri is not None)]
+
+    def timeouts(self, components: Sequence[str]) -> dict[str, int]:
+        """Give the seconds that a request to each of these may take."""
+        return {
+            name: self._parts[name].timeout if name in self._parts else _TIMEOUT
+            for name in components
+        }
+
+    @property
+    def _fronts(self) -> dict[str, Front]:
+        return {EXPLAINER: self.explainer} if self.explainer else {}
+
+    @property
+    def _parts(self) -> dict[str, Predictor | Front]:
+        return {PREDICTOR: self.predictor, **self._fronts}
 
 
 @dataclass(frozen=True)
@@ -107,7 +189,7 @@ class InferenceService:
     annotations: dict[str, str]
     resource_version: str | None
     spec: dict[str, Any]
-    predictor: Predictor
+    components: Spec
     unhonoured: tuple[str, ...]
 
 
@@ -121,7 +203,7 @@ def parse(document: Any) -> InferenceService:
     metadata = _mapping(document.get("metadata"), "metadata")
     spec = _mapping(document.get("spec"), "spec")
     annotations = _texts(metadata.get("annotations"), "metadata.annotations")
-    predictor = read_predictor(spec)
+    components = read_spec(spec)
     return InferenceService(
         namespace=check_namespace(metadata.get("namespace") or DEFAULT_NAMESPACE),
         name=check_name(metadata.get("name")),
@@ -129,13 +211,13 @@ def parse(document: Any) -> InferenceService:
         annotations=annotations,
         resource_version=str(version) if (version := metadata.get("resourceVersion")) else None,
         spec=spec,
-        predictor=predictor,
+        components=components,
         unhonoured=unhonoured(metadata, spec),
     )
 
 
-def read_predictor(spec: dict[str, Any]) -> Predictor:
-    """Read `spec.predictor`; `InvalidObject` names the first field that is wrong."""
+def read_spec(spec: dict[str, Any]) -> Spec:
+    """Read the components of a service; `InvalidObject` names the first field that is wrong."""
     for component, why in _REFUSED_COMPONENTS.items():
         if component in spec:
             raise InvalidObject(f"spec.{component} is not supported ({why})", "take it out")
@@ -146,23 +228,30 @@ def read_predictor(spec: dict[str, Any]) -> Predictor:
             "write model: {modelFormat: {name: onnx}, storageUri: file:///...}",
         )
     try:
-        parsed = _Spec.model_validate(spec).predictor
+        parsed = Spec.model_validate(_runnable(spec))
     except ValidationError as error:
         raise _plain(error) from error
-    storage_path(parsed.model.storage_uri)
-    _check_args(parsed.model.args)
-    _check_env(parsed.model.env)
+    model = parsed.predictor.model
+    storage_path(model.storage_uri)
+    _check_args(model.args, "spec.predictor.model.args", (*_ENGINE_ARGS, "--model_dir"))
+    _check_env(model.env, "spec.predictor.model.env")
+    if parsed.explainer:
+        container, field = parsed.explainer.container, "spec.explainer.containers[0]"
+        if container.storage_uri is not None:
+            storage_path(container.storage_uri, f"{field}.env {_STORAGE_URI}")
+        _check_args(container.args, f"{field}.args", (*_ENGINE_ARGS, "--predictor_host"))
+        _check_env(container.env, f"{field}.env")
     return parsed
 
 
-def storage_path(uri: str) -> Path:
+def storage_path(uri: str, field: str = "spec.predictor.model.storageUri") -> Path:
     """Give the folder that a storageUri names: `file:///abs` or `/abs`; else `InvalidObject`."""
     parts = urlsplit(uri)
     text = unquote(parts.path) if parts.scheme == "file" else uri
     local = parts.netloc in ("", "localhost") and parts.scheme in ("file", "")
     if not local or not text.startswith("/") or "\0" in text:
         raise InvalidObject(
-            f"spec.predictor.model.storageUri {uri!r} is not a folder of this machine",
+            f"{field} {uri!r} is not a folder of this machine",
             "write file:///path/to/folder",
         )
     return Path(text)
@@ -174,7 +263,7 @@ def check_folder(uri: str) -> None:
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise InvalidObject(
-            f"spec.predictor.model.storageUri {str(path)!r} {what}",
+            f"the storage URI {str(path)!r} {what}",
             "name the folder that holds the model",
         )
 
@@ -201,10 +290,15 @@ def check_namespace(namespace: Any) -> str:
 
 def unhonoured(metadata: dict[str, Any], spec: dict[str, Any]) -> tuple[str, ...]:
     """Name the fields of an accepted object that this engine does not act on."""
-    parsed = _Spec.model_validate(spec)
+    parsed = Spec.model_validate(_runnable(spec))
     found = list(_unknown(parsed, "spec"))
-    if parsed.predictor.min_replicas == 0:
-        found.append("spec.predictor.minReplicas: 0 (one replica stays)")
+    if EXPLAINER in spec and parsed.explainer is None:
+        found.append("spec.explainer")
+    for name, part in ((PREDICTOR, parsed.predictor), (EXPLAINER, parsed.explainer)):
+        if part and part.min_replicas == 0:
+            found.append(f"spec.{name}.minReplicas: 0 (one replica stays)")
+    if parsed.explainer and not _is_ours(parsed.explainer.container.image):
+        found.append("spec.explainer.containers[0].image (modelport's runtime is run instead)")
     known = {*_METADATA, *_SERVER_METADATA}
     found += [f"metadata.{field}" for field in metadata if field not in known]
     for key, value in (metadata.get("annotations") or {}).items():
@@ -226,20 +320,33 @@ def _unknown(part: _Part, path: str) -> list[str]:
     return found
 
 
-def _check_args(args: list[str]) -> None:
+def _runnable(spec: dict[str, Any]) -> dict[str, Any]:
+    """Leave out an explainer without a container of its own: KServe's kinds are not run here."""
+    explainer = spec.get(EXPLAINER)
+    if isinstance(explainer, dict) and "containers" not in explainer:
+        return {name: part for name, part in spec.items() if name != EXPLAINER}
+    return spec
+
+
+def _is_ours(image: str) -> bool:
+    """Tell modelport's own images, in whichever registry, from others."""
+    return image.rpartition("/")[2].startswith(_RUNTIME_IMAGE)
+
+
+def _check_args(args: list[str], field: str, ours: Sequence[str]) -> None:
     for arg in args:
-        if arg.split("=", 1)[0] in _ENGINE_ARGS or "\0" in arg:
+        if arg.split("=", 1)[0] in ours or "\0" in arg:
             raise InvalidObject(
-                f"spec.predictor.model.args {arg!r} cannot be given",
-                f"take it out; the engine itself sets {', '.join(_ENGINE_ARGS)}",
+                f"{field} {arg!r} cannot be given",
+                f"take it out; the engine itself sets {', '.join(ours)}",
             )
 
 
-def _check_env(env: list[EnvVar]) -> None:
+def _check_env(env: list[EnvVar], field: str) -> None:
     for index, variable in enumerate(env):
         if "\0" in variable.value:
             raise InvalidObject(
-                f"spec.predictor.model.env[{index}].value has a NUL character",
+                f"{field}[{index}].value has a NUL character",
                 "no process can get it; take it out",
             )
 

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modelport_engine.records import Revision
+    from modelport_engine.records import Part, Revision
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Replicas to run, and the share of the traffic in per cent, for each revision."""
+    """Replicas to run of each revision's parts, and the revisions' traffic in per cent."""
 
-    replicas: Mapping[str, int]
+    replicas: Mapping[Part, int]
     traffic: tuple[tuple[str, int], ...]
 
 
 def plan(
-    revisions: Sequence[Revision], rolled_out: str | None, wanted: int, ready: Mapping[str, int]
+    revisions: Sequence[Revision],
+    rolled_out: str | None,
+    wanted: Mapping[str, int],
+    ready: Mapping[Part, int],
 ) -> Plan:
     """Decide which revisions run, and which one answers.
 
@@ -30,15 +33,21 @@ def plan(
     Args:
         revisions: The service's revisions, oldest first.
         rolled_out: The revision that has the traffic now, if any.
-        wanted: Replicas that the spec asks for.
-        ready: Ready replicas of each revision.
+        wanted: Replicas that the spec asks for, by component; one of those it leaves out.
+        ready: Ready replicas of each part.
     """
     latest = revisions[-1]
     serving = rolled_out
-    if latest.state == "Pending" and ready.get(latest.name, 0) >= wanted:
+    is_up = all(ready.get(part, 0) >= wanted.get(part.component, 1) for part in latest.parts)
+    if latest.state == "Pending" and is_up:
         serving = latest.name
     running = {serving, latest.name if latest.state != "Failed" else serving}
     return Plan(
-        replicas={name: wanted for name in running if name},
+        replicas={
+            part: wanted.get(part.component, 1)
+            for revision in revisions
+            if revision.name in running
+            for part in revision.parts
+        },
         traffic=((serving, 100),) if serving else (),
     )

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from modelport_engine.errors import EngineError, GatewayFailed, NotFound, SpawnFailed
 from modelport_engine.failures import Trouble, exit_message, failure_info, start_failure_info
-from modelport_engine.objects import read_predictor
+from modelport_engine.objects import read_spec
 from modelport_engine.planner import plan
-from modelport_engine.records import timestamp
+from modelport_engine.records import PREDICTOR, Part, timestamp
+from modelport_engine.routing import cluster
 from modelport_engine.status import Facts, status
+from modelport_engine.xds import revision_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from modelport_engine.failures import Reason
     from modelport_engine.fleet import Fleet, Replica
     from modelport_engine.gateway import Gateway
-    from modelport_engine.objects import Predictor
+    from modelport_engine.objects import Spec
     from modelport_engine.paths import EnginePaths
     from modelport_engine.planner import Plan
     from modelport_engine.records import Key, Revision, Service
@@ -60,15 +62,15 @@ class World:
 
 @dataclass(frozen=True)
 class _Observed:
-    """One look at a service; `ready` and `started` count the replicas of each revision."""
+    """One look at a service; `ready` and `started` count the replicas of each part."""
 
     service: Service
     revisions: Sequence[Revision]
-    predictor: Predictor
-    ready: Counter[str]
-    started: Counter[str]
+    spec: Spec
+    ready: Counter[Part]
+    started: Counter[Part]
 
-    def revision(self, name: str) -> Revision | None:
+    def revision(self, name: str | None) -> Revision | None:
         """Find a revision by name; None once it was pruned."""
         return next((revision for revision in self.revisions if revision.name == name), None)
 
@@ -81,7 +83,7 @@ class Reconciler:
         self._world = world
         self._wake = asyncio.Event()
         self._settled = False
-        self._trouble: dict[tuple[str, int], Trouble] = {}
+        self._trouble: dict[tuple[Part, int], Trouble] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -107,15 +109,20 @@ class Reconciler:
         """Write the status as it is now, if it differs from the stored one."""
         observed = self._observe()
         service, gateway = observed.service, self._world.gateway
-        wanted, serving = observed.predictor.replicas, service.rolled_out or ""
+        wanted, serving = observed.spec.replicas, observed.revision(service.rolled_out)
         facts = Facts(
             service=service,
             revisions=observed.revisions,
-            traffic=((serving, 100),) if serving else (),
+            traffic=((serving.name, 100),) if serving else (),
             wanted=wanted,
             ready=observed.ready,
             started=observed.started,
-            crash=self._last_failure(serving) if observed.ready[serving] < wanted else None,
+            crashes={
+                part.component: failure
+                for part in (serving.parts if serving else ())
+                if observed.ready[part] < wanted.get(part.component, 1)
+                and (failure := self._last_failure(part))
+            },
             url=gateway.url_of(*self.key) if gateway.answering else None,
         )
         document = status(facts, timestamp())
@@ -150,7 +157,7 @@ class Reconciler:
         latest_plan = plan(
             observed.revisions,
             observed.service.rolled_out,
-            observed.predictor.replicas,
+            observed.spec.replicas,
             observed.ready,
         )
         self._start_missing(observed, latest_plan)
@@ -168,9 +175,9 @@ class Reconciler:
         return _Observed(
             service=service,
             revisions=store.revisions(self.key),
-            predictor=read_predictor(service.spec),
-            ready=Counter(replica.record.revision for replica in replicas if replica.ready),
-            started=Counter(replica.record.revision for replica in replicas),
+            spec=read_spec(service.spec),
+            ready=Counter(replica.record.part for replica in replicas if replica.ready),
+            started=Counter(replica.record.part for replica in replicas),
         )
 
     def _active(self) -> list[Replica]:
@@ -196,56 +203,67 @@ class Reconciler:
         self._world.fleet.forget(replica)
         now = asyncio.get_running_loop().time()
         served = now - replica.since if replica.ready else 0.0
-        failure = failure_info(replica, self._reason(replica.record.revision), message)
-        self._count(failure, replica.record.slot, served, hopeless=hopeless)
+        part, slot = replica.record.part, replica.record.slot
+        failure = failure_info(replica, self._reason(part.revision), message)
+        self._count(part, slot, failure, served, hopeless=hopeless)
 
     def _reason(self, name: str) -> Reason:
         revision = self._observe().revision(name)
         return "ModelLoadFailed" if revision and revision.state == "Pending" else "RuntimeUnhealthy"
 
     def _count(
-        self, failure: dict[str, Any], slot: int, served: float = 0.0, *, hopeless: bool = False
+        self,
+        part: Part,
+        slot: int,
+        failure: dict[str, Any],
+        served: float = 0.0,
+        *,
+        hopeless: bool = False,
     ) -> None:
         """Give a new revision up when one of its replicas had its chances."""
-        world, name = self._world, failure["modelRevisionName"]
+        world = self._world
         log.warning("%s: %s", self.key, failure["message"])
-        trouble = self._trouble.setdefault((name, slot), Trouble())
+        trouble = self._trouble.setdefault((part, slot), Trouble())
         trouble.note(failure, served, asyncio.get_running_loop().time(), world.settings)
         given_up = hopeless or trouble.crashes >= world.settings.start_attempts
-        revision = self._observe().revision(name)
+        revision = self._observe().revision(part.revision)
         if revision and revision.state == "Pending" and given_up:
             world.store.fail(revision, failure)
 
-    def _last_failure(self, name: str) -> dict[str, Any] | None:
-        failures = [trouble.failure for place, trouble in self._trouble.items() if place[0] == name]
+    def _last_failure(self, part: Part) -> dict[str, Any] | None:
+        failures = [trouble.failure for place, trouble in self._trouble.items() if place[0] == part]
         known = (failure for failure in failures if failure)
         return max(known, key=lambda failure: str(failure["time"]), default=None)
 
     def _start_missing(self, observed: _Observed, wanted: Plan) -> None:
         now = asyncio.get_running_loop().time()
-        for name, count in wanted.replicas.items():
-            revision = observed.revision(name)
+        for part, count in wanted.replicas.items():
+            revision = observed.revision(part.revision)
             used = {
-                replica.record.slot for replica in self._active() if replica.record.revision == name
+                replica.record.slot for replica in self._active() if replica.record.part == part
             }
             # After scaling down, those that stayed may have slots beyond the count.
             free = [slot for slot in range(1, count + 1) if slot not in used]
             for slot in free[: max(0, count - len(used))]:
-                trouble = self._trouble.get((name, slot))
+                trouble = self._trouble.get((part, slot))
                 if revision and not (trouble and now < trouble.not_before):
-                    self._start(revision, slot)
+                    self._start(revision, part, slot)
 
-    def _start(self, revision: Revision, slot: int) -> None:
+    def _start(self, revision: Revision, part: Part, slot: int) -> None:
+        path = revision_path(cluster(self.key, Part(revision.name, PREDICTOR)))
+        predictor_host = f"127.0.0.1:{self._world.gateway.port}{path}"
         try:
-            self._world.fleet.start(revision, slot)
+            self._world.fleet.start(revision, part, slot, predictor_host)
         except SpawnFailed as error:
             reason = self._reason(revision.name)
-            self._count(start_failure_info(revision.name, slot, reason, str(error)), slot)
+            self._count(part, slot, start_failure_info(part, slot, reason, str(error)))
 
     async def _route(self, observed: _Observed, wanted: Plan) -> bool:
         """Send the traffic where the plan says; True when the gateway does."""
         world = self._world
-        world.routing.decide(self.key, wanted.traffic, observed.predictor.timeout)
+        serving = observed.revision(wanted.traffic[0][0]) if wanted.traffic else None
+        components = serving.components if serving else (PREDICTOR,)
+        world.routing.decide(self.key, wanted.traffic, observed.spec.timeouts(components))
         if not await self._push():
             return False
         for name, _ in wanted.traffic:
@@ -257,7 +275,7 @@ class Reconciler:
 
     def _tidy_logs(self, kept: Sequence[Revision]) -> None:
         """Remove the logs of revisions that are no longer known."""
-        names = {revision.name for revision in kept}
+        names = {str(part) for revision in kept for part in revision.parts}
         for path in self._world.paths.service_logs(*self.key).glob("*.log*"):
             if path.name.rpartition("-")[0] not in names:
                 path.unlink(missing_ok=True)
@@ -273,13 +291,21 @@ class Reconciler:
         return True
 
     def _retire_unwanted(self, wanted: Plan) -> None:
-        kept: Counter[str] = Counter()
+        kept: Counter[Part] = Counter()
         # Those that serve stay as long as others can go instead.
         for replica in sorted(self._active(), key=_by_worth):
-            name = replica.record.revision
-            kept[name] += 1
-            if kept[name] > wanted.replicas.get(name, 0):
+            part = replica.record.part
+            kept[part] += 1
+            if kept[part] > wanted.replicas.get(part, 0) and not self._is_asked(replica, wanted):
                 self._retire(replica)
+
+    def _is_asked(self, replica: Replica, wanted: Plan | None = None) -> bool:
+        """Tell whether an explainer that is to go as well may still ask this predictor."""
+        part = replica.record.part
+        if part.component != PREDICTOR or (wanted and part in wanted.replicas):
+            return False
+        others = (other.record.part for other in self._world.fleet.of(self.key))
+        return any(other.revision == part.revision and other != part for other in others)
 
     def _retire(self, replica: Replica) -> None:
         replica.retiring = True
@@ -303,11 +329,11 @@ class Reconciler:
             raise
 
     async def _end(self, replica: Replica) -> None:
-        world, revision = self._world, replica.record.revision
+        world, part = self._world, replica.record.part
         # One of several replicas of a revision that serves leaves the table here; Envoy drains it.
         await self._push()
-        if replica.ready and not world.routing.has_traffic(self.key, revision):
-            await world.routing.drained(self.key, revision, world.settings.drain_limit)
+        if replica.ready and not world.routing.has_traffic(self.key, part.revision):
+            await world.routing.drained(self.key, part, world.settings.drain_limit)
         await world.fleet.stop(replica)
         await self._push()
 
@@ -317,7 +343,8 @@ class Reconciler:
         await self._push()
         while self._retiring or world.fleet.of(self.key):
             for replica in self._active():
-                self._retire(replica)
+                if not self._is_asked(replica):
+                    self._retire(replica)
             await asyncio.gather(*self._retiring, return_exceptions=True)
         shutil.rmtree(world.paths.service_logs(*self.key), ignore_errors=True)
         world.store.remove(self.key)
@@ -329,7 +356,7 @@ class Reconciler:
         return (
             not self._retiring
             and observed.revisions[-1].state != "Pending"
-            and all(observed.ready[name] == count for name, count in wanted.replicas.items())
+            and all(observed.ready[part] == count for part, count in wanted.replicas.items())
         )
 
 

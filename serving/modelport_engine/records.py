@@ -15,6 +15,12 @@ RevisionState = Literal["Pending", "Ready", "Failed", "Retired"]
 Retired: replaced before it was ready."""
 
 
+PREDICTOR = "predictor"
+EXPLAINER = "explainer"
+FRONTS = (EXPLAINER,)
+"""Components that ask the predictor; each is a key of a revision's template."""
+
+
 class Key(NamedTuple):
     """Which service."""
 
@@ -23,6 +29,18 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class Part(NamedTuple):
+    """One component of a revision: what replicas are of."""
+
+    revision: str
+    component: str = PREDICTOR
+
+    def __str__(self) -> str:
+        """Name it as KServe would: its own component stands in the revision's name."""
+        service, _, number = self.revision.rpartition(f"-{PREDICTOR}-")
+        return f"{service}-{self.component}-{number}" if service else self.revision
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,16 @@ class Revision:
     state: RevisionState
     failure: dict[str, Any] | None
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The components that it consists of."""
+        return (PREDICTOR, *(front for front in FRONTS if front in self.template))
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What its replicas are of."""
+        return tuple(Part(self.name, component) for component in self.components)
+
 
 @dataclass(frozen=True)
 class ReplicaRecord:
@@ -75,11 +103,17 @@ class ReplicaRecord:
     started: float
     port: int
     ready: bool
+    component: str = PREDICTOR
+
+    @property
+    def part(self) -> Part:
+        """What it is a replica of."""
+        return Part(self.revision, self.component)
 
 
-def replica_name(revision: str, slot: int) -> str:
+def replica_name(part: Part, slot: int) -> str:
     """Name a replica as Kubernetes would a pod."""
-    return f"{revision}-{slot}"
+    return f"{part}-{slot}"
 
 
 def timestamp() -> str:
@@ -119,4 +153,5 @@ def read_replica(row: sqlite3.Row) -> ReplicaRecord:
         started=row["started"],
         port=row["port"],
         ready=bool(row["ready"]),
+        component=row["component"],
     )

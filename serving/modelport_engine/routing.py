@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelport_engine.xds import Backend, Route, Table
+from modelport_engine.records import EXPLAINER, PREDICTOR, Part
+from modelport_engine.xds import Backend, Destination, Route, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from modelport_engine.fleet import Fleet
     from modelport_engine.gateway import Gateway
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 class _Decision(NamedTuple):
     traffic: tuple[tuple[str, int], ...]
-    timeout: int
+    timeouts: Mapping[str, int]
 
 
-def cluster(key: Key, revision: str) -> str:
-    """Name a revision's cluster; without dots, which part the names of Envoy's statistics."""
-    return f"{key.namespace}/{revision}"
+def cluster(key: Key, part: Part) -> str:
+    """Name a part's cluster; without dots, which part the names of Envoy's statistics."""
+    return f"{key.namespace}/{part}"
 
 
 class Routing:
@@ -32,9 +33,14 @@ class Routing:
         self._gateway = gateway
         self._decisions: dict[Key, _Decision] = {}
 
-    def decide(self, key: Key, traffic: Sequence[tuple[str, int]], timeout: int) -> None:
-        """Set a service's traffic: revisions and their share in per cent; `timeout` in seconds."""
-        self._decisions[key] = _Decision(tuple(traffic), timeout)
+    def decide(
+        self, key: Key, traffic: Sequence[tuple[str, int]], timeouts: Mapping[str, int]
+    ) -> None:
+        """Set a service's traffic: revisions and their share in per cent.
+
+        `timeouts` are in seconds, by the components that these revisions have.
+        """
+        self._decisions[key] = _Decision(tuple(traffic), timeouts)
 
     def drop(self, key: Key) -> None:
         """Take a service's routes away."""
@@ -44,9 +50,9 @@ class Routing:
         """Make the gateway work by what was decided; `GatewayFailed` if it does not."""
         await self._gateway.apply(self.table)
 
-    async def drained(self, key: Key, revision: str, limit: float) -> bool:
-        """Wait up to `limit` seconds until a revision without traffic answers no request."""
-        return await self._gateway.drained(cluster(key, revision), limit)
+    async def drained(self, key: Key, part: Part, limit: float) -> bool:
+        """Wait up to `limit` seconds until a part without traffic answers no request."""
+        return await self._gateway.drained(cluster(key, part), limit)
 
     def has_traffic(self, key: Key, revision: str) -> bool:
         """Tell whether a revision was given traffic."""
@@ -67,20 +73,24 @@ class Routing:
     def _ports(self) -> dict[str, list[int]]:
         ports: dict[str, list[int]] = {}
         for replica in self._fleet.all():
-            key, revision = replica.record.key, replica.record.revision
+            key, part = replica.record.key, replica.record.part
             if not replica.ready:
                 continue
             # A revision without traffic keeps its replicas until they are gone: a worker of
             # Envoy may still send them a request by the table before.
-            used = self.has_traffic(key, revision)
+            used = self.has_traffic(key, part.revision)
             if not (replica.retiring and used):
-                ports.setdefault(cluster(key, revision), []).append(replica.record.port)
+                ports.setdefault(cluster(key, part), []).append(replica.record.port)
         return ports
 
     def _route(self, key: Key, decision: _Decision, ports: dict[str, list[int]]) -> Route:
-        weights = tuple(
-            (cluster(key, revision), percent)
-            for revision, percent in decision.traffic
-            if cluster(key, revision) in ports
-        )
-        return Route(key.namespace, key.name, decision.timeout, weights)
+        def to(component: str) -> Destination:
+            weights = (
+                (cluster(key, Part(revision, component)), percent)
+                for revision, percent in decision.traffic
+            )
+            alive = tuple(share for share in weights if share[0] in ports)
+            return Destination(decision.timeouts[component], alive)
+
+        explain = to(EXPLAINER) if EXPLAINER in decision.timeouts else None
+        return Route(key.namespace, key.name, to(PREDICTOR), explain)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from modelport_engine.records import PREDICTOR, Part
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,18 +23,18 @@ Truth = Literal["True", "False", "Unknown"]
 class Facts:
     """What was observed of one service.
 
-    `wanted` counts the replicas of a revision, `ready` and `started` are by revision;
-    `crash` is KServe's lastFailureInfo of a replica that ended while its revision was serving;
-    `url` is where the gateway offers the service, None while it does not run.
+    `wanted` counts the replicas of each component, `ready` and `started` those of each part;
+    `crashes` has KServe's lastFailureInfo of components that ended while their revision was
+    serving; `url` is where the gateway offers the service, None while it does not run.
     """
 
     service: Service
     revisions: Sequence[Revision]
     traffic: Sequence[tuple[str, int]]
-    wanted: int
-    ready: Mapping[str, int]
-    started: Mapping[str, int]
-    crash: dict[str, Any] | None
+    wanted: Mapping[str, int]
+    ready: Mapping[Part, int]
+    started: Mapping[Part, int]
+    crashes: Mapping[str, dict[str, Any]]
     url: str | None
 
     @property
@@ -42,8 +44,8 @@ class Facts:
 
     @property
     def serving(self) -> bool:
-        """True when every revision with traffic has a ready replica."""
-        return bool(self.traffic) and all(self.ready.get(name) for name, _ in self.traffic)
+        """True when every revision with traffic has a predictor that is ready."""
+        return bool(self.traffic) and all(self.ready.get(Part(name)) for name, _ in self.traffic)
 
     @property
     def rolled_out(self) -> bool:
@@ -65,7 +67,7 @@ def status(facts: Facts, now: str) -> dict[str, Any]:
         "observedGeneration": facts.service.generation,
         "deploymentMode": "Standard",
         "conditions": [_written(condition, old, now) for condition in _conditions(facts)],
-        "components": {"predictor": _component(facts)},
+        "components": {name: _component(facts, name) for name in facts.latest.components},
         "modelStatus": _model_status(facts),
     }
     if facts.url and facts.traffic:
@@ -75,30 +77,32 @@ def status(facts: Facts, now: str) -> dict[str, Any]:
 
 
 def _conditions(facts: Facts) -> list[_Condition]:
-    latest = _latest_deployment(facts)
+    components = [_deployment(facts, name) for name in facts.latest.components]
+    latest = _worst("LatestDeploymentReady", components)
     ingress = _ingress(facts)
     return [
         ingress,
         latest,
-        latest._replace(type="PredictorReady"),
-        _both(latest, ingress),
+        *components,
+        _worst("Ready", [latest, ingress]),
         _routes(facts),
         _honoured(facts.service.unhonoured),
     ]
 
 
-def _latest_deployment(facts: Facts) -> _Condition:
-    name = "LatestDeploymentReady"
-    latest = facts.latest
-    if latest.failure:
-        return _Condition(name, "False", latest.failure["reason"], latest.failure["message"])
-    if facts.rolled_out and facts.ready.get(latest.name):
+def _deployment(facts: Facts, component: str) -> _Condition:
+    """Tell how a component of the latest revision is; one that failed ends the others."""
+    name = f"{component.capitalize()}Ready"
+    latest, part = facts.latest, Part(facts.latest.name, component)
+    if failure := latest.failure:
+        if failure["modelRevisionName"] == str(part):
+            return _Condition(name, "False", failure["reason"], failure["message"])
+        return _Condition(name, "Unknown", "RevisionFailed", f"{failure['location']} failed")
+    if facts.rolled_out and facts.ready.get(part):
         return _Condition(name, "True")
-    if facts.rolled_out and facts.crash:
-        return _Condition(name, "False", facts.crash["reason"], facts.crash["message"])
-    progress = (
-        f"{latest.name} is starting: {facts.ready.get(latest.name, 0)} of {facts.wanted} ready"
-    )
+    if facts.rolled_out and (crash := facts.crashes.get(component)):
+        return _Condition(name, "False", crash["reason"], crash["message"])
+    progress = f"{part} is starting: {facts.ready.get(part, 0)} of {facts.wanted[component]} ready"
     return _Condition(name, "Unknown", "Starting", progress)
 
 
@@ -117,17 +121,17 @@ def _routes(facts: Facts) -> _Condition:
     name = "RoutesReady"
     if facts.serving:
         return _Condition(name, "True")
-    if facts.latest.failure or facts.crash:
+    if facts.latest.failure or PREDICTOR in facts.crashes:
         return _Condition(name, "False", "NoReadyReplica", "no replica can answer")
     return _Condition(name, "Unknown", "Starting", "no replica is ready yet")
 
 
-def _both(predictor: _Condition, ingress: _Condition) -> _Condition:
+def _worst(name: str, conditions: Sequence[_Condition]) -> _Condition:
     for truth in ("False", "Unknown"):
-        for part in (predictor, ingress):
-            if part.status == truth:
-                return part._replace(type="Ready")
-    return _Condition("Ready", "True")
+        for one in conditions:
+            if one.status == truth:
+                return one._replace(type=name)
+    return _Condition(name, "True")
 
 
 def _honoured(unhonoured: Sequence[str]) -> _Condition:
@@ -155,23 +159,27 @@ def _written(condition: _Condition, old: Mapping[str, Any], now: str) -> dict[st
     return document
 
 
-def _component(facts: Facts) -> dict[str, Any]:
-    ready = [revision.name for revision in facts.revisions if revision.state == "Ready"]
-    component: dict[str, Any] = {"latestCreatedRevision": facts.latest.name}
-    if ready:
-        component["latestReadyRevision"] = ready[-1]
-    if facts.service.rolled_out:
-        component["latestRolledoutRevision"] = facts.service.rolled_out
-    if facts.service.previous:
-        component["previousRolledoutRevision"] = facts.service.previous
-    if facts.traffic:
+def _component(facts: Facts, name: str) -> dict[str, Any]:
+    """Tell the revisions of a component, as far as they have it."""
+    having = {known.name: known for known in facts.revisions if name in known.components}
+    ready = [revision for revision, known in having.items() if known.state == "Ready"]
+    component: dict[str, Any] = {"latestCreatedRevision": str(Part(facts.latest.name, name))}
+    for field, revision in (
+        ("latestReadyRevision", ready[-1] if ready else None),
+        ("latestRolledoutRevision", facts.service.rolled_out),
+        ("previousRolledoutRevision", facts.service.previous),
+    ):
+        if revision in having or (revision and name == PREDICTOR):
+            component[field] = str(Part(revision, name))
+    traffic = [(revision, percent) for revision, percent in facts.traffic if revision in having]
+    if traffic:
         component["traffic"] = [
             {
-                "revisionName": name,
+                "revisionName": str(Part(revision, name)),
                 "percent": percent,
-                "latestRevision": name == facts.latest.name,
+                "latestRevision": revision == facts.latest.name,
             }
-            for name, percent in facts.traffic
+            for revision, percent in traffic
         ]
         if facts.url:
             component["url"] = facts.url
@@ -179,7 +187,8 @@ def _component(facts: Facts) -> dict[str, Any]:
 
 
 def _model_status(facts: Facts) -> dict[str, Any]:
-    failure = facts.latest.failure or facts.crash
+    crash = facts.crashes.get(PREDICTOR)
+    failure = facts.latest.failure or crash or next(iter(facts.crashes.values()), None)
     document: dict[str, Any] = {
         "transitionStatus": _transition(facts),
         "states": {
@@ -187,8 +196,8 @@ def _model_status(facts: Facts) -> dict[str, Any]:
             "targetModelState": _target_state(facts),
         },
         "copies": {
-            "totalCopies": sum(facts.ready.get(name, 0) for name, _ in facts.traffic),
-            "failedCopies": facts.wanted if facts.latest.failure else int(bool(facts.crash)),
+            "totalCopies": sum(facts.ready.get(Part(name), 0) for name, _ in facts.traffic),
+            "failedCopies": facts.wanted[PREDICTOR] if facts.latest.failure else int(bool(crash)),
         },
     }
     if failure:
@@ -214,4 +223,4 @@ def _target_state(facts: Facts) -> str:
         return "FailedToLoad"
     if facts.rolled_out and facts.serving:
         return "Loaded"
-    return "Loading" if facts.started.get(latest.name) else "Pending"
+    return "Loading" if facts.started.get(Part(latest.name)) else "Pending"

@@ -78,6 +78,7 @@ _MIGRATIONS = (
         ready INTEGER NOT NULL
     );
     """,
+    "ALTER TABLE replicas ADD COLUMN component TEXT NOT NULL DEFAULT 'predictor';",
 )
 
 
@@ -157,7 +158,7 @@ class Store:
             else:
                 _check_current(current, wanted)
                 self._update(db, current, wanted)
-            self._ensure_revision(db, key, wanted.predictor.template)
+            self._ensure_revision(db, key, wanted.components.template)
         return self.service(key)
 
     def save_status(self, key: Key, status: dict[str, Any]) -> None:
@@ -216,7 +217,7 @@ class Store:
         """Record a process just started."""
         with self._transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *record.key,
                     record.revision,
@@ -225,6 +226,7 @@ class Store:
                     record.started,
                     record.port,
                     record.ready,
+                    record.component,
                 ),
             )
 

@@ -27,6 +27,7 @@ GATEWAY = "gateway"
 MAX_CONNECTIONS = 8192
 """Clients at a time; more are refused rather than let Envoy grow without bound."""
 
+_REVISIONS = "/revisions/"
 _TYPES = "type.googleapis.com/envoy."
 _HTTP = f"{_TYPES}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _RETRIES = {
@@ -46,25 +47,37 @@ _RETRIES = {
 }
 
 
+_EXPLAIN = r"[^?]*/(v1/models/[^/?]+:explain|v2/models/[^?]+/explain)(\?.*)?"
+"""V1 and V2 requests to explain, as Envoy's `:path` has them: with their query."""
+
+
 @dataclass(frozen=True)
 class Backend:
-    """A revision as Envoy's cluster. `ports`: its ready replicas on 127.0.0.1."""
+    """One component of a revision as Envoy's cluster. `ports`: its replicas on 127.0.0.1."""
 
     cluster: str
     ports: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Route:
-    """A service's way in. `weights`: cluster and its share, in per cent; none: 503.
+class Destination:
+    """Where requests go. `weights`: cluster and its share, in per cent; none: 503.
 
-    `timeout` in seconds, for one request.
+    `timeout` in seconds, for one request; 0: as long as it takes.
     """
+
+    timeout: int
+    weights: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A service's way in: requests to explain go to `explain` if there is one, all else before."""
 
     namespace: str
     name: str
-    timeout: int
-    weights: tuple[tuple[str, int], ...]
+    predict: Destination
+    explain: Destination | None = None
 
     @property
     def path(self) -> str:
@@ -83,6 +96,14 @@ class Table:
 def service_path(namespace: str, name: str) -> str:
     """Where the gateway offers a service, without a closing slash."""
     return f"/serving/{namespace}/{name}"
+
+
+def revision_path(cluster: str) -> str:
+    """Where a revision's component is found, whether it has traffic or not: by its cluster.
+
+    So the explainer of a revision asks the predictor of the same one, wherever its replicas are.
+    """
+    return f"{_REVISIONS}{cluster}"
 
 
 def discovery(kind: str, resources: Iterable[Resource]) -> Resource:
@@ -188,21 +209,29 @@ def endpoints_file(cluster: str) -> str:
     return f"eds-{cluster.replace('/', '.')}.json"
 
 
-def routes(table: Iterable[Route]) -> Resource:
-    """Give all routes: by host `name.namespace.*`, and by path `/serving/namespace/name/`."""
-    services = sorted(table, key=lambda route: (route.namespace, route.name))
+def routes(table: Table) -> Resource:
+    """Give all routes: by host `name.namespace.*`, and by path `/serving/namespace/name/`.
+
+    And each cluster's own, by `revision_path`.
+    """
+    services = sorted(table.routes, key=lambda route: (route.namespace, route.name))
     by_host = [
         {
             "name": f"{route.namespace}/{route.name}",
             "domains": [f"{route.name}.{route.namespace}.*"],
-            "routes": [{"match": {"prefix": "/"}, **_action(route)}],
+            "routes": _entries(route, {"prefix": "/"}),
         }
         for route in services
     ]
     by_path = {
         "name": "paths",
         "domains": ["*"],
-        "routes": [entry for route in services for entry in _by_path(route)] + [_unknown()],
+        "routes": [
+            *(entry for route in services for entry in _by_path(route)),
+            *(_by_revision(backend.cluster) for backend in table.backends),
+            {"match": {"prefix": _REVISIONS}, **_answer(503, "no replica of it is ready")},
+            _unknown(),
+        ],
     }
     configuration = {
         "name": GATEWAY,
@@ -237,20 +266,40 @@ def _connection_manager(folder: Path) -> Resource:
 
 def _by_path(route: Route) -> list[Resource]:
     return [
-        {"match": {"prefix": f"{route.path}/"}, **_action(route, rewrite="/")},
-        {"match": {"path": route.path}, **_action(route, rewrite="/")},
+        *_entries(route, {"prefix": f"{route.path}/"}, rewrite="/"),
+        {"match": {"path": route.path}, **_action(route, route.predict, rewrite="/")},
     ]
 
 
-def _action(route: Route, rewrite: str | None = None) -> Resource:
-    if not route.weights:
+def _entries(route: Route, match: Resource, rewrite: str | None = None) -> list[Resource]:
+    """Give a service's routes below a prefix; the first that matches counts."""
+    predict = {"match": match, **_action(route, route.predict, rewrite)}
+    if route.explain is None:
+        return [predict]
+    asks = {"name": ":path", "string_match": {"safe_regex": {"regex": _EXPLAIN}}}
+    explained = {**match, "headers": [asks]}
+    return [{"match": explained, **_action(route, route.explain, rewrite)}, predict]
+
+
+def _by_revision(cluster: str) -> Resource:
+    # No time limit: whoever asks here answers somebody who has one.
+    action = _forward(Destination(0, ((cluster, 100),)), rewrite="/")
+    return {"match": {"prefix": f"{revision_path(cluster)}/"}, **action}
+
+
+def _action(route: Route, destination: Destination, rewrite: str | None = None) -> Resource:
+    if not destination.weights:
         return _answer(503, f"service {route.namespace}/{route.name} has no ready revision")
+    return _forward(destination, rewrite)
+
+
+def _forward(destination: Destination, rewrite: str | None = None) -> Resource:
     action: Resource = {
         "weighted_clusters": {
-            "clusters": [{"name": name, "weight": weight} for name, weight in route.weights]
+            "clusters": [{"name": name, "weight": weight} for name, weight in destination.weights]
         },
-        "timeout": f"{route.timeout}s",
-        "idle_timeout": f"{route.timeout}s",
+        "timeout": f"{destination.timeout}s",
+        "idle_timeout": f"{destination.timeout}s",
         "retry_policy": _RETRIES,
     }
     if rewrite:

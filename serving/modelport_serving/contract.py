@@ -18,6 +18,10 @@ import yaml
 from modelport_serving.errors import ContractError
 
 __all__ = [
+    "BACKGROUND_COLUMNS",
+    "BACKGROUND_FILE",
+    "BACKGROUND_OUTPUT",
+    "BACKGROUND_ROWS",
     "COLUMNS_KEY",
     "METADATA_KEY",
     "Column",
@@ -52,6 +56,13 @@ _PLAIN_FILES = {
 # describes the graph's own tensors, which is what MLflow feeds.
 METADATA_KEY = "modelport"
 COLUMNS_KEY = "columns"
+# What the SHAP explainer reads beside the model: a JSON object with the names of the columns (null
+# for a model of one plain tensor), some rows of the training data as lists, and the output that is
+# explained: probabilities, prediction or label.
+BACKGROUND_FILE = "explainer/background.json"
+BACKGROUND_COLUMNS = "columns"
+BACKGROUND_ROWS = "rows"
+BACKGROUND_OUTPUT = "output"
 _GRAPH_OPTIMIZATION_LEVELS = (0, 1, 2, 3, 99)  # onnxruntime.GraphOptimizationLevel
 
 

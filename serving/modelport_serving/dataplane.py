@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -78,7 +78,7 @@ class DataPlane:
         self.timeout_seconds = settings.request_timeout_seconds
         self.role: Role | None = None
         self.repository = Repository(
-            settings.model_dir,
+            None if settings.predictor_host else settings.model_dir,
             settings.model_name,
             version_policy=settings.model_version_policy,
             allow_pickle=settings.allow_pickle,
@@ -222,12 +222,17 @@ class DataPlane:
         return target
 
     async def explain(
-        self, exchange: Exchange, target: Target, inputs: Tensors, deadline: float
+        self,
+        exchange: Exchange,
+        target: Target,
+        inputs: Tensors,
+        parameters: Mapping[str, Any],
+        deadline: float,
     ) -> Any:
-        """Return what the explainer says of mapped inputs."""
+        """Return what the explainer says of mapped inputs, given the request's parameters."""
         role = self.role
         assert isinstance(role, ExplainerRole)  # noqa: S101 - find_explained has found it
-        context = _context(exchange, target)
+        context = _context(exchange, target, parameters)
         exchange.seconds = context.seconds
         return await role.explain(inputs, context, deadline)
 
@@ -344,6 +349,8 @@ class DataPlane:
         task.add_done_callback(self._tasks.discard)
 
 
-def _context(exchange: Exchange, target: Target) -> Context:
+def _context(
+    exchange: Exchange, target: Target, parameters: Mapping[str, Any] | None = None
+) -> Context:
     headers = {**exchange.headers, **exchange.trace_headers}
-    return Context(target.name, target.version, exchange.request_id, headers)
+    return Context(target.name, target.version, exchange.request_id, headers, parameters or {})

@@ -78,8 +78,6 @@ def _conflict(settings: Settings) -> str | None:
         return "--model_dir is missing (or, for a transformer or explainer, --predictor_host)"
     if settings.predictor_host and not (settings.transformer or settings.explainer):
         return "--predictor_host needs --transformer or --explainer"
-    if settings.predictor_host and settings.model_dir:
-        return "--model_dir and --predictor_host exclude each other"
     if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
         return "--tls_cert_file and --tls_key_file go together"
     if settings.cache_url and not settings.cache_bytes:
@@ -118,7 +116,8 @@ def _add_model(add: _Add) -> None:
     add(
         "--model_dir",
         type=Path,
-        help="an MLflow model folder, or a repository of <model>/<version>/ folders",
+        help="an MLflow model folder, or a repository of <model>/<version>/ folders; with "
+        "--predictor_host, what the transformer or explainer reads",
     )
     add(
         "--model_version_policy",
@@ -187,8 +186,11 @@ def _add_cache(add: _Add) -> None:
 
 def _add_roles(add: _Add) -> None:
     add("--transformer", help="module:Class of a Transformer")
-    add("--explainer", help="module:Class of an Explainer")
-    add("--predictor_host", help="host:port of the predictor; with --transformer or --explainer")
+    add("--explainer", help="module:Class of an Explainer, or shap")
+    add(
+        "--predictor_host",
+        help="host:port of the predictor, or host:port/path; with --transformer or --explainer",
+    )
     add("--predictor_protocol", default="v1", choices=("v1", "v2", "grpc-v2"), help="to speak")
     _add_switch(add, "--predictor_use_ssl", "speak TLS with the predictor", on=False)
     add("--predictor_request_timeout_seconds", default=600.0, type=_seconds, help="for its answer")

@@ -35,8 +35,8 @@ def test_a_plain_object_is_read_with_kubernetes_defaults() -> None:
     service = parse(document(metadata__annotations={"team": "a"}))
     assert (service.namespace, service.name) == ("default", "tumor")
     assert service.annotations == {"team": "a"}
-    assert service.predictor.replicas == 1
-    assert service.predictor.timeout == 60
+    assert service.components.predictor.replicas == 1
+    assert service.components.predictor.timeout == 60
     assert service.unhonoured == ()
 
 
@@ -102,7 +102,7 @@ def test_every_field_that_is_not_acted_on_is_named() -> None:
 
 
 def test_only_what_a_process_depends_on_is_in_the_template() -> None:
-    plain = parse(document()).predictor.template
+    plain = parse(document()).components.template
     assert parse(document(spec__predictor__minReplicas=3)).predictor.template == plain
     assert parse(document(spec__predictor__timeout=3)).predictor.template == plain
     assert parse(document(spec__predictor__model__args=["--x"])).predictor.template != plain

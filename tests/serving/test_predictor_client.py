@@ -474,7 +474,7 @@ def test_hosts() -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("host", ["", ":80", "http://h", "h/path", "me@h", "h:65536", "a b"])
+@pytest.mark.parametrize("host", ["", ":80", "http://h", "h/a?b", "me@h", "h:65536", "a b"])
 def test_what_is_no_host(host: str, protocol: str) -> None:
     with pytest.raises(StartFailed, match="is a host or"):
         RemotePredictor(host, protocol, use_ssl=False, timeout=1)

@@ -39,7 +39,6 @@ def test_docs_url_is_read_as_kserve_does(arguments: list[str], expected: bool) -
         (["--max_queue_seconds", "-1"], "above 0"),
         (["--max_queue_seconds", "nan"], "above 0"),
         (["--predictor_host", "h"], "needs --transformer or --explainer"),
-        (["--predictor_host", "h", "--transformer", "m:C"], "exclude each other"),
         (["--tls_cert_file", "c"], "go together"),
         (["--cache_url", "redis://h"], "needs --cache_bytes"),
         (["--predictor_protocol", "v3"], "invalid choice"),

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelport.convert import parity, session
+from modelport import parity
+from modelport.convert import session
 from modelport.convert import sklearn as sklearn_flavour
 from modelport.errors import DataError
 from modelport.reports import Column, Resolution
@@ -43,10 +44,7 @@ def convert(model, frame):
 
 
 def certify(native, converted, rows):
-    made_up = parity.synthetic(rows, 256)
-    return parity.certify(
-        native, converted, [parity.Probe("data", rows), parity.Probe("synthetic", made_up)]
-    )
+    return parity.certify(native, converted, [parity.Probe("data", rows)])
 
 
 def altered(model, change):
@@ -57,7 +55,9 @@ def altered(model, change):
 def test_an_honest_conversion_passes(fitted, iris):
     certificate = certify(fitted, convert(fitted, iris[0]), iris[0])
     assert certificate.verdict == "passed"
-    assert certificate.rows == {"data": 150, "synthetic": 256}
+    assert certificate.rows == {"data": 150, "synthetic": 512, "extremes": 35}
+    assert certificate.explained == {}
+    assert certificate.fault is None
     assert certificate.label_flips == 0
     assert 0 < certificate.max_abs_difference < 1e-5
 
@@ -183,15 +183,19 @@ def test_a_certificate_does_not_hide_flips_at_ties():
     rows = pd.DataFrame({"a": [0.0]})
     native = SimpleNamespace(
         classes=np.array([0, 1, 2]),
+        groves=list,
+        categories=dict,
         answer=lambda r: {
             "label": np.zeros(len(r), int),
             "probabilities": np.tile([0.45, 0.45, 0.1], (len(r), 1)),
         },
     )
     other = altered(native, lambda answers: {**answers, "label": answers["label"] + 1})
-    certificate = parity.certify(native, other, [parity.Probe("data", rows)])
-    assert (certificate.verdict, certificate.label_flips) == ("passed", 1)
-    assert "1 got another label" in certificate.reason
+    certificate = parity.certify(native, other, [parity.Probe("invented", rows)])
+    assert certificate.verdict == "passed"
+    assert certificate.label_flips == certificate.explained["tie"] == certificate.rows_compared
+    assert "got another label" in certificate.reason
+    assert certificate.flips[0].cause == "tie"
     third = altered(native, lambda answers: {**answers, "label": answers["label"] + 2})
     assert not parity.certify(native, third, [parity.Probe("data", rows)]).passed
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelport import data as validation
 from modelport import gates, launch, manifests, targets, workflows
 from modelport.errors import ServiceNotFound, TargetError, UsageError
 from modelport.models import ModelRef, check_namespace, check_service_name
-from modelport.render import Progress, choose
-from modelport.views import Plan, Release, Service, Services
+from modelport.render import Progress, Stages, choose
+from modelport.views import Benchmark, Plan, Release, Service, Services
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,11 +119,7 @@ def predict(name: str, rows: Any, *, namespace: str = DEFAULT_NAMESPACE) -> pd.D
 
     from modelport.endpoints import Endpoint, instances
 
-    found = status(name, namespace=namespace).object
-    url = found["status"].get("url")
-    if not url:
-        raise TargetError(f"service {name} is not ready", f"see `modelport status {name}`")
-    endpoint = Endpoint(url, name)
+    endpoint = Endpoint(_url(status(name, namespace=namespace)), name)
     try:
         answers = endpoint.answer(instances(rows))
     finally:
@@ -136,6 +133,64 @@ def predict(name: str, rows: Any, *, namespace: str = DEFAULT_NAMESPACE) -> pd.D
         }
     index = rows.index if isinstance(rows, pd.DataFrame) else None
     return pd.DataFrame(columns, index=index)
+
+
+def benchmark(
+    target: str,
+    *,
+    data: Any = None,
+    model: str | None = None,
+    protocol: Literal["v1", "v2"] | None = None,
+    concurrency: Sequence[int] = (1, 4, 16),
+    batch: Sequence[int] = (1, 16),
+    seconds: float = 0.5,
+    repeats: int = 3,
+    namespace: str = DEFAULT_NAMESPACE,
+    sink: Sink | None = None,
+) -> Benchmark:
+    """Measure latency and throughput, of any endpoint or of a model in this process.
+
+    An endpoint is sent requests over connections that are each busy with one at a time, by a
+    process of its own. A model is fetched and converted, and answers native and converted in
+    this process, with the ONNX Runtime settings that suit it best.
+
+    Args:
+        target: A model's URL (`http://HOST/v2/models/NAME`) or a server's, a service's name, or
+            a model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/PATH` or a
+            folder, written with a slash.
+        data: Rows to ask for: a DataFrame, an array, a list, or a CSV or Parquet file. By
+            default the model's input example, or rows made by its metadata.
+        model: The model's name at a server's URL.
+        protocol: What an endpoint is asked in; by default what its URL says, else V2.
+        concurrency: Callers at the same time, one load each.
+        batch: Rows of a request; every size is measured at every concurrency.
+        seconds: How long each round of one load goes on, after a warm-up.
+        repeats: Rounds of each load; their spread shows how much a busy machine scatters them.
+        namespace: The service's namespace.
+        sink: Where progress is shown; by default the cell, terminal or pipe we run in.
+
+    Raises:
+        PredictionError: The endpoint does not answer, or refuses the rows.
+        ModelportError: What else stopped it, and what to do.
+    """
+    from modelport import trial
+    from modelport.benchmarking.rounds import Loads
+
+    loads = Loads(tuple(batch), tuple(concurrency), seconds, repeats)
+    rows = validation.load(str(data), None).inputs if isinstance(data, str | Path) else data
+    subject: trial.Trial
+    if target.startswith(("http://", "https://")):
+        subject = trial.OfEndpoint.at(target, model, protocol)
+    elif not {"/", ":"} & set(target):
+        found = status(target, namespace=namespace)
+        subject = trial.OfEndpoint.of(found.object, _url(found), protocol)
+    else:
+        subject = trial.OfModel(ModelRef.parse(target).uri)
+    with sink or choose() as shown:
+        stages = Stages(shown, f"benchmark of {target}", subject.stages)
+        report = subject.run(rows, loads, stages)
+        stages.done()
+    return Benchmark(report)
 
 
 def status(name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Service:
@@ -194,6 +249,14 @@ def _arguments(
         "slo": slo or "",
         "require_onnx": require_onnx,
     }
+
+
+def _url(service: Service) -> str:
+    url = service.object["status"].get("url")
+    if not url:
+        name = service.object["metadata"]["name"]
+        raise TargetError(f"service {name} is not ready", f"see `modelport status {name}`")
+    return str(url)
 
 
 def _which(namespace: str) -> str:

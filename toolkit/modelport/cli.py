@@ -58,6 +58,15 @@ def _services(_: click.Context, __: click.Parameter, incomplete: str) -> list[st
     return complete_services(incomplete)
 
 
+def complete_targets(incomplete: str) -> list[str]:
+    """Return the services and the references in MLflow that begin like this."""
+    return [*complete_services(incomplete), *complete_models(incomplete)]
+
+
+def _targets(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return complete_targets(incomplete)
+
+
 _service = click.argument("service", shell_complete=_services)
 _namespace = click.option(
     "--namespace",
@@ -141,6 +150,58 @@ def predict(variables: Variables, service: str, rows: str, namespace: str, as_js
     """
     answers = api.predict(service, _rows(variables, rows), namespace=namespace)
     return Json(answers.to_dict(orient="records")) if as_json else answers
+
+
+@program.command()
+@click.argument("target", shell_complete=_targets)
+@click.option(
+    "--data",
+    help="Rows to ask for: a CSV, Parquet or JSON file, JSON text or, in a notebook, the name of "
+    "a DataFrame, an array or a list.  [the model's example, or made-up rows]",
+)
+@click.option("--model", help="The model's name, where TARGET is the URL of a server.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["v1", "v2"]),
+    help="What an endpoint is asked in.  [what its URL says, else v2]",
+)
+@click.option(
+    "--concurrency", default="1,4,16", show_default=True, help="Callers at the same time."
+)
+@click.option("--batch", default="1,16", show_default=True, help="Rows of a request.")
+@click.option(
+    "--seconds", default=0.5, show_default=True, help="How long a round of each load goes on."
+)
+@click.option("--repeats", default=3, show_default=True, help="Rounds of each load.")
+@_namespace
+@_json
+@_traceback
+@click.pass_obj
+def benchmark(
+    variables: Variables,
+    /,
+    target: str,
+    data: str | None,
+    concurrency: str,
+    batch: str,
+    as_json: bool,
+    **options: Any,
+) -> object:
+    """Measure latency and throughput of TARGET.
+
+    TARGET is an endpoint: a model's URL such as http://HOST/v2/models/NAME, or a service's name;
+    or a model, measured in process, native and converted: models:/NAME@ALIAS,
+    models:/NAME/VERSION, runs:/RUN_ID/PATH or a model folder (with a slash).
+    """
+    measured = api.benchmark(
+        target,
+        data=None if data is None else _rows(variables, data),
+        concurrency=_counts(concurrency, "--concurrency"),
+        batch=_counts(batch, "--batch"),
+        sink=_sink(as_json=as_json),
+        **options,
+    )
+    return _shown(measured, as_json=as_json)
 
 
 @program.command()
@@ -282,6 +343,13 @@ def _variable(variables: Variables, text: str, kinds: str) -> Any:
     if text.isidentifier() and not Path(text).exists():
         raise UsageError(f"there is neither a variable nor a file called {text!r}", f"name {kinds}")
     return text
+
+
+def _counts(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} is {text!r}", "give whole numbers, such as 1,4,16") from error
 
 
 def _rows(variables: Variables, text: str) -> Any:

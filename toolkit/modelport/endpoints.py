@@ -27,10 +27,13 @@ class Endpoint:
         url: The InferenceService's `status.url`.
         service: Its name, which is the model's on the wire.
         connections: How many requests may be under way at once.
+
+    Attributes:
+        url: Where predictions are asked for.
     """
 
     def __init__(self, url: str, service: str, connections: int = 8) -> None:
-        self._url = f"{url.rstrip('/')}/v1/models/{service}:predict"
+        self.url = f"{url.rstrip('/')}/v1/models/{service}:predict"
         self._pool = urllib3.PoolManager(maxsize=connections, block=True, timeout=_TIMEOUT)
 
     def answer(self, instances: list[Any]) -> Answers:
@@ -47,23 +50,28 @@ class Endpoint:
 
     def post(self, body: bytes) -> bytes:
         """Send a V1 request body; return the answer's."""
-        try:
-            response = self._pool.request(
-                "POST", self._url, body=body, headers={"Content-Type": "application/json"}
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise PredictionError(
-                f"{self._url} does not answer", "see `modelport status`"
-            ) from error
-        if response.status != 200:
-            raise PredictionError(
-                _refusal(response.status, response.data), _advice(response.status)
-            )
-        return response.data
+        return post(self._pool, self.url, body)
 
     def close(self) -> None:
         """Close every connection."""
         self._pool.clear()
+
+
+def post(pool: urllib3.PoolManager, url: str, body: bytes) -> bytes:
+    """Send a JSON request body; return the answer's.
+
+    Raises:
+        PredictionError: The endpoint does not answer, or refuses the request.
+    """
+    try:
+        response = pool.request(
+            "POST", url, body=body, headers={"Content-Type": "application/json"}
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise PredictionError(f"{url} does not answer", "see `modelport status`") from error
+    if response.status != 200:
+        raise PredictionError(_refusal(response.status, response.data), _advice(response.status))
+    return response.data
 
 
 def encode(instances: list[Any]) -> bytes:

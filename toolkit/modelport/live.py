@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelport import benchmark, evaluate, gates
+from modelport import evaluate, gates, parity
 from modelport.config import settings
-from modelport.convert import flavour, parity
+from modelport.benchmarking.drive import Generator
+from modelport.benchmarking.rounds import Point, measure
+from modelport.convert import flavour
 from modelport.endpoints import Answers, Endpoint, encode, instances
 from modelport.journal import say
 from modelport.material import converted
@@ -33,7 +35,7 @@ def replay(
     endpoint = Endpoint(deployed.url, deployed.service, connections=_LIVE_CONCURRENCY)
     try:
         answers = _named_as(expected, endpoint.answer(sent))
-        latencies = _time_live(endpoint, encode(sent[:1]))
+        latencies = _time_live(endpoint.url, encode(sent[:1]))
     finally:
         endpoint.close()
     seen = parity.compare(expected, answers)
@@ -69,10 +71,13 @@ def _named_as(expected: Answers, answers: Answers) -> Answers:
     return answers
 
 
-def _time_live(endpoint: Endpoint, body: bytes) -> tuple[Latency, ...]:
+def _time_live(url: str, body: bytes) -> tuple[Latency, ...]:
     say("timing the live endpoint")
-    seconds = settings().limits.benchmark_seconds
-    return tuple(
-        benchmark.measure("live", partial(endpoint.post, body), seconds, concurrency=callers)
-        for callers in (1, _LIVE_CONCURRENCY)
-    )
+    limits = settings().limits
+    with Generator() as generator:
+        job = partial(generator.run, url, [body], seconds=limits.benchmark_seconds)
+        points = [
+            Point("live", 1, callers, partial(job, connections=callers))
+            for callers in (1, _LIVE_CONCURRENCY)
+        ]
+        return measure(points, limits.benchmark_rounds)

@@ -7,9 +7,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelport import data, tracking
+from modelport import data, parity, tracking
 from modelport.config import settings
-from modelport.convert import flavour, parity, session
+from modelport.convert import flavour, session
 from modelport.reports import Resolution
 
 if TYPE_CHECKING:
@@ -78,15 +78,14 @@ class Material:
 
     @property
     def probes(self) -> list[parity.Probe]:
-        """Rows to certify on, by origin."""
-        limits = settings().limits
-        found = [parity.Probe("synthetic", parity.synthetic(self.sample, limits.synthetic_rows))]
-        if self.example is not None:
-            found.insert(0, parity.Probe("input example", self.example))
+        """Real rows to certify on, by origin; invented ones where there are none."""
+        found = []
         if self.rows is not None:
-            kept = self.rows.sample(limits.certified_rows)
-            found.insert(0, parity.Probe("data", kept.inputs))
-        return found
+            kept = self.rows.sample(settings().limits.certified_rows)
+            found.append(parity.Probe("data", kept.inputs))
+        if self.example is not None:
+            found.append(parity.Probe("input example", self.example))
+        return found or [parity.Probe("invented", self.sample)]
 
 
 @lru_cache(maxsize=2)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from modelport import evaluate as evaluation
 from modelport import explain as explanation
-from modelport import gates, keeping, live, manifests, rollout, targets, timing, tracking
+from modelport import gates, keeping, live, manifests, parity, rollout, targets, tracking
+from modelport.benchmarking.models import compare
+from modelport.benchmarking.rounds import Loads
 from modelport.config import settings
-from modelport.convert import flavour, parity, session
+from modelport.convert import flavour, session
 from modelport.errors import (
     CertificateFailed,
     DeploymentFailed,
@@ -30,18 +32,15 @@ from modelport.material import Material, converted
 from modelport.models import ModelRef
 from modelport.reports import (
     Benchmark,
-    Candidate,
     Certificate,
     Conversion,
     Deployment,
     Dossier,
     Evaluation,
     Explanation,
-    Footprint,
     Gates,
     Registration,
     Resolution,
-    RuntimeSettings,
     Subject,
     Verification,
 )
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from modelport.convert.base import Model
     from modelport.targets.base import Target
 
-_BATCH_SIZES = (1, 256)
+_BATCH_SIZES = (1, 16, 256)
 
 
 def resolve(*, model: str, source: str, report: str) -> None:
@@ -140,21 +139,11 @@ def benchmark(
     *, source: str, resolution: str, conversion: str, onnx: str, data: str, target: str, report: str
 ) -> None:
     """Time both models in process, and choose the runtime's settings."""
-    material = Material(source, resolution, data, target)
-    batches = {
-        size: material.sample.sample(size, replace=True, random_state=0) for size in _BATCH_SIZES
-    }
-    measured, footprint = timing.time_native(material, batches)
-    footprints: dict[Subject, Footprint] = {"native": footprint}
-    chosen = RuntimeSettings()
-    table: tuple[Candidate, ...] = ()
-    if Conversion.read(conversion).converted:
-        graph = Path(onnx).read_bytes()
-        chosen, table = timing.choose_settings(graph, batches[1])
-        more, footprints["converted"] = timing.time_converted(graph, chosen, batches)
-        measured += more
-    Benchmark(
-        measurements=tuple(measured), footprints=footprints, settings=chosen, candidates=table
+    material, limits = Material(source, resolution, data, target), settings().limits
+    graph = Path(onnx).read_bytes() if Conversion.read(conversion).converted else None
+    loads = Loads(_BATCH_SIZES, (1,), limits.benchmark_seconds, limits.benchmark_rounds)
+    compare(
+        material.load_native, graph, material.sample, loads, say, limits.benchmark_call_seconds
     ).write(report)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}
 _FLAVOURS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost", "pytorch", "keras")
+_PYFUNC = "python_function"
 DEFAULT_EXPERIMENT = "modelport"
 
 
@@ -98,14 +99,22 @@ def input_example(folder: Path) -> pd.DataFrame | None:
     return None
 
 
-def load_sklearn(folder: Path) -> Any:
-    """Load a scikit-learn estimator from its model folder."""
-    return _load("sklearn", folder)
+def load_model(flavour: str, folder: Path, **options: Any) -> Any:
+    """Load a model folder as its flavour does, or as a pyfunc, with that `load_model`'s options.
 
+    Raises:
+        UsageError: The library that the model needs is missing, or does not load it.
+    """
+    from importlib import import_module
 
-def load_pyfunc(folder: Path) -> Any:
-    """Load a model of any flavour as a pyfunc."""
-    return _load("pyfunc", folder)
+    _mlflow()
+    try:
+        return import_module(f"mlflow.{flavour}").load_model(str(folder), **options)
+    except Exception as error:
+        raise UsageError(
+            f"the {flavour} model does not load ({_first_line(error)})",
+            "install the libraries it was trained with; its requirements.txt names them",
+        ) from error
 
 
 def onnx_file(folder: Path) -> Path:
@@ -341,7 +350,9 @@ def _suggestion(ref: ModelRef) -> str:
 
 
 def _flavour(model: Any) -> str:
-    return next((name for name in _FLAVOURS if name in model.flavors), "python_function")
+    """Return the most specific flavour: ours in their order, else any that is no pyfunc."""
+    others = [name for name in model.flavors if name != _PYFUNC]
+    return next((name for name in (*_FLAVOURS, *others) if name in model.flavors), _PYFUNC)
 
 
 def _columns(schema: Any) -> tuple[Column, ...]:
@@ -398,17 +409,6 @@ def _oip_dtype(datatype: str) -> np.dtype[Any]:
         return _dtype(special[datatype])
     prefix = datatype.rstrip("0123456789")
     return _dtype(f"{widths[prefix]}{datatype.removeprefix(prefix)}")
-
-
-def _load(flavour: str, folder: Path) -> Any:
-    mlflow = _mlflow()
-    try:
-        return getattr(mlflow, flavour).load_model(str(folder))
-    except Exception as error:
-        raise UsageError(
-            f"the {flavour} model does not load ({_first_line(error)})",
-            "install the libraries it was trained with; its requirements.txt names them",
-        ) from error
 
 
 def _pinned(package: str) -> str:

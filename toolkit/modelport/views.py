@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from modelport.manifests import Manifest
+    from modelport import reports
     from modelport.reports import ReleaseReport
     from modelport.workflows import Step
 
@@ -59,6 +60,26 @@ class Release(View):
     @property
     def _example(self) -> Any:
         return self.report.verification.example if self.report.verification else None
+
+    def json(self) -> Any:
+        """Return the report as plain JSON values."""
+        return self.report.model_dump(mode="json")
+
+
+@dataclass(frozen=True, repr=False)
+class Benchmark(View):
+    """How fast a model or an endpoint is, under several loads."""
+
+    report: reports.Benchmark
+
+    def __repr__(self) -> str:
+        return f"<Benchmark {self.report.target}: {len(self.report.measurements)} loads>"
+
+    def __rich__(self) -> RenderableType:
+        return render.benchmark_renderable(self.report)
+
+    def _html(self) -> str:
+        return render.benchmark_html(self.report)
 
     def json(self) -> Any:
         """Return the report as plain JSON values."""

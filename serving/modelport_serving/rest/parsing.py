@@ -85,3 +85,13 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "as_dict"):
         return value.as_dict()
     return value.as_list() if hasattr(value, "as_list") else value
+
+
+def parameters_of(owner: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request, an input or an output."""
+    parameters = owner.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidInput("'parameters' must be an object wherever they are given")
+    return parameters

@@ -70,8 +70,9 @@ class Predictions:
         try:
             target = self._plane.find_explained(exchange, name)
             inputs = target.mapping.rows(v1.decode(request.body))
+            parameters, deadline = v1.parameters(request.body), self._deadline(None)
             exchange.decoded()
-            result = await self._plane.explain(exchange, target, inputs, self._deadline(None))
+            result = await self._plane.explain(exchange, target, inputs, parameters, deadline)
             exchange.predicted()
             reply = Reply(200, JSON_HEADERS, v1_explanations(result))
         except Exception as error:  # noqa: BLE001 - every failure is answered
@@ -88,7 +89,7 @@ class Predictions:
             inputs = target.mapping.tensors(asked.inputs)
             deadline = self._deadline(asked.timeout)
             exchange.decoded()
-            result = await self._plane.explain(exchange, target, inputs, deadline)
+            result = await self._plane.explain(exchange, target, inputs, asked.parameters, deadline)
             exchange.predicted()
             reply = v2.encode(target.name, target.version, asked, v2_explanation(result))
         except Exception as error:  # noqa: BLE001 - every failure is answered

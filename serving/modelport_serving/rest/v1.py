@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from modelport_serving.errors import InvalidInput, PredictionFailed
-from modelport_serving.rest.parsing import json_object
+from modelport_serving.rest.parsing import json_object, parameters_of
 from modelport_serving.rest.replies import Reply, json_reply
 from modelport_serving.tensors import DTYPES, Array, Tensors, datatype_of, to_json
 
@@ -22,6 +22,11 @@ def decode(body: bytes) -> list[Any]:
                 raise InvalidInput(f"{key!r} must be a list of at least one instance")
             return instances
     raise InvalidInput("the request has no 'instances'")
+
+
+def parameters(body: bytes) -> dict[str, Any]:
+    """Return the parameters of a request to explain, which V1 has as V2 has them."""
+    return parameters_of(json_object(body))
 
 
 def encode(outputs: Tensors) -> Reply:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from modelport_serving.errors import InvalidInput
-from modelport_serving.rest.parsing import infer_object, json_object
+from modelport_serving.rest.parsing import infer_object, json_object, parameters_of
 from modelport_serving.rest.replies import Reply, json_reply
 from modelport_serving.tensors import (
     Array,
@@ -26,6 +27,7 @@ _LONGEST_NUMBER = 20  # digits
 
 
 _NO_BLOB = memoryview(b"")
+_NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 
 class InferRequest(NamedTuple):
@@ -38,6 +40,7 @@ class InferRequest(NamedTuple):
     binary_default: bool = False
     timeout: float | None = None
     """How long the caller waits, in seconds."""
+    parameters: Mapping[str, Any] = _NO_PARAMETERS
 
     def wants_binary(self, output: str) -> bool:
         """Whether an output is answered as bytes behind the JSON."""
@@ -130,7 +133,7 @@ def _json_tensor(name: str, item: dict[str, Any]) -> Array:
 
 def _parametrised(name: str, item: dict[str, Any], blob: memoryview) -> tuple[Array, int]:
     """Decode an input that may be binary; how many bytes it takes from the blob comes with it."""
-    size = _parameters(item).get("binary_data_size")
+    size = parameters_of(item).get("binary_data_size")
     if size is None:
         return _json_tensor(name, item), 0
     if type(size) is not int or not 0 <= size <= len(blob):
@@ -142,7 +145,7 @@ def _parametrised(name: str, item: dict[str, Any], blob: memoryview) -> tuple[Ar
 
 def _with_outputs(request: InferRequest, document: dict[str, Any]) -> InferRequest:
     """Read which outputs are wanted, which of them as bytes, and what goes for all."""
-    parameters = _parameters(document)
+    parameters = parameters_of(document)
     default = parameters.get("binary_data_output") is True
     outputs = document.get("outputs")
     if outputs is None:
@@ -154,13 +157,14 @@ def _with_outputs(request: InferRequest, document: dict[str, Any]) -> InferReque
         name = _named(item, "output")
         if name in wanted:
             raise InvalidInput(f"output {name!r} is asked for twice")
-        wanted[name] = _parameters(item).get("binary_data", default) is True
+        wanted[name] = parameters_of(item).get("binary_data", default) is True
     binary = frozenset(name for name, is_binary in wanted.items() if is_binary)
     return request._replace(
         outputs=tuple(wanted),
         binary=binary,
         binary_default=default,
         timeout=_timeout(parameters.get("timeout")),
+        parameters=parameters,
     )
 
 
@@ -171,15 +175,6 @@ def _timeout(microseconds: Any) -> float | None:
     if type(microseconds) is not int or microseconds < 0:
         raise InvalidInput(f"'timeout' is in whole microseconds, {microseconds!r} given")
     return microseconds / 1e6
-
-
-def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
-    parameters = owner.get("parameters")
-    if parameters is None:
-        return {}
-    if not isinstance(parameters, dict):
-        raise InvalidInput("'parameters' must be an object wherever they are given")
-    return parameters
 
 
 def _raw(body: memoryview, specs: Sequence[TensorSpec]) -> InferRequest:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from modelport_serving.errors import InvalidInput
 from modelport_serving.roles.component import load_component
 from modelport_serving.roles.context import Context
-from modelport_serving.roles.explainer import Explainer, ExplainerRole, Predict
+from modelport_serving.roles.explainer import (
+    Explainer,
+    ExplainerRole,
+    Explanations,
+    Predict,
+)
 from modelport_serving.roles.predictor import LocalPredictor, Predictor
 from modelport_serving.roles.remote import RemotePredictor
 from modelport_serving.roles.transformer import Transformer, TransformerRole
@@ -24,6 +29,7 @@ __all__ = [
     "Context",
     "Explainer",
     "ExplainerRole",
+    "Explanations",
     "InvalidInput",
     "Predict",
     "Role",
@@ -35,6 +41,9 @@ __all__ = [
 ]
 
 Role = TransformerRole | ExplainerRole
+
+_BUILT_IN = {"shap": "modelport_serving.roles.shap:ShapExplainer"}
+"""Explainers that any model gets without code of its own."""
 
 
 async def load_role(settings: Settings, plane: DataPlane) -> Role | None:
@@ -50,7 +59,8 @@ async def load_role(settings: Settings, plane: DataPlane) -> Role | None:
         transformer = await load_component(settings.transformer, Transformer, name, folder)
         predictor = role = TransformerRole(transformer, predictor, threads)
     if settings.explainer:
-        explainer = await load_component(settings.explainer, Explainer, name, folder)
+        reference = _BUILT_IN.get(settings.explainer, settings.explainer)
+        explainer = await load_component(reference, Explainer, name, folder)
         role = ExplainerRole(explainer, predictor, threads)
     return role
 

@@ -26,7 +26,7 @@ class Component:
     """The name that it serves; set before `load`."""
 
     model_dir: Path | None
-    """The model's folder, where the predictor is in the same process; set before `load`."""
+    """The folder that `--model_dir` names, if it does; set before `load`."""
 
     def load(self) -> None:
         """Get ready, once, before the first request: read files, connect."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from modelport_serving.errors import DeadlineExceeded
 
@@ -19,12 +20,14 @@ class Context:
 
     `model_version` is None where the request names none. gRPC's metadata are its headers.
     `seconds` is how long its parts took so far: `preprocess`, `predict`, `postprocess`, `explain`.
+    `parameters` are those of a request to explain.
     """
 
     model_name: str
     model_version: str | None = None
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,17 @@ Predict = Callable[..., Any]
 """`predict(inputs, outputs=())` asks the predictor; awaited in an `async def`, else answering."""
 
 
+@dataclass(frozen=True)
+class Explanations:
+    """What an explainer returns that tells V1 and V2 the same, each in its own way."""
+
+    rows: Sequence[Any]
+    """V1: JSON values, one for each row."""
+
+    tensors: Tensors
+    """V2: arrays by name."""
+
+
 class Explainer(Component):
     """Derive from it and write `explain`, `async def` or plain.
 
@@ -39,7 +51,7 @@ class Explainer(Component):
     """
 
     def explain(self, inputs: Tensors, predict: Predict, context: Context) -> Any:
-        """Return arrays by name, or anything that JSON can say, arrays in it included.
+        """Return arrays by name, or anything that JSON can say, or both as `Explanations`.
 
         A plain method calls `predict` and gets its answer, as libraries such as SHAP expect; an
         `async def` awaits it. `inputs` are as `Transformer.preprocess` gets them.
@@ -103,11 +115,14 @@ class ExplainerRole(Predictor):
 
 def v1_explanations(result: Any) -> bytes:
     """Return the body of a V1 `:explain` answer: `{"explanations": ...}`."""
-    return _json({"explanations": result})
+    told = result.rows if isinstance(result, Explanations) else result
+    return _json({"explanations": told})
 
 
 def v2_explanation(result: Any) -> Tensors:
     """Return the outputs of a V2 explain answer: the arrays, else JSON as one text."""
+    if isinstance(result, Explanations):
+        return dict(result.tensors)
     if isinstance(result, Mapping) and result and all(map(_is_tensor, result.values())):
         return {str(name): tensor(value) for name, value in result.items()}
     text = np.empty(1, np.object_)

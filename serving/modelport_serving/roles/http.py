@@ -29,13 +29,21 @@ class HttpAnswer(NamedTuple):
 
 
 class HttpClient:
-    """Requests to one `host:port`, over TLS with `use_ssl`. Made and used in an event loop."""
+    """Requests to one `host:port`, over TLS with `use_ssl`. Made and used in an event loop.
+
+    `path` goes before every request's own.
+    """
 
     def __init__(
-        self, address: str, *, use_ssl: bool = False, most_connections: int = MOST_CONNECTIONS
+        self,
+        address: str,
+        path: str = "",
+        *,
+        use_ssl: bool = False,
+        most_connections: int = MOST_CONNECTIONS,
     ) -> None:
         self.address = address
-        self._base = f"{'https' if use_ssl else 'http'}://{address}"
+        self._base = f"{'https' if use_ssl else 'http'}://{address}{path}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=most_connections, keepalive_timeout=_IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from modelport_serving.roles.context import Context
 
 _HIGHEST_PORT = 65535
+_PATH = re.compile(r"((?<!/)/[-.~\w]+)*$")
+"""What may follow a host's name."""
+
 _READY_SECONDS = 5.0
 _METADATA_SECONDS = 10.0
 """How long metadata is taken for true: the predictor may get another model meanwhile."""
@@ -43,7 +47,7 @@ class Client(Protocol):
 
 
 class RemotePredictor(Predictor):
-    """The predictor at `host[:port]`. Its errors keep their meaning and their words.
+    """The predictor at `host[:port][/path]`. Its errors keep their meaning and their words.
 
     No answer within `timeout` seconds, or the request's own deadline, is `DeadlineExceeded`; no
     connection is `UpstreamFailed`.
@@ -95,7 +99,9 @@ class RemotePredictor(Predictor):
 
 
 def _client(host: str, protocol: str, *, use_ssl: bool) -> Client:
-    address = address_of(host, 443 if use_ssl else 80)
+    # gRPC knows no paths: there a host with one is none.
+    path = "" if protocol == "grpc-v2" else _PATH.search(host)[0]  # type: ignore[index]
+    address = address_of(host.removesuffix(path), 443 if use_ssl else 80)
     try:
         if protocol == "grpc-v2":
             from modelport_serving.roles.grpc import GrpcClient
@@ -104,7 +110,7 @@ def _client(host: str, protocol: str, *, use_ssl: bool) -> Client:
         from modelport_serving.roles.http import HttpClient
         from modelport_serving.roles.rest import V1Client, V2Client
 
-        http = HttpClient(address, use_ssl=use_ssl)
+        http = HttpClient(address, path, use_ssl=use_ssl)
         return V1Client(http) if protocol == "v1" else V2Client(http)
     except ModuleNotFoundError as error:
         raise StartFailed(

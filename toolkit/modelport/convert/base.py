@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from modelport.reports import Resolution
+    from modelport.convert.trees import Grove
+    from modelport.reports import Precision, Resolution
 
 Task = Literal["classification", "regression", "unknown"]
 
-# The names of outputs, in native answers and in the converted graph alike.
+Rows: TypeAlias = "pd.DataFrame | np.ndarray[Any, Any]"
+"""n rows: a DataFrame, or an array [n, ...] for a model that takes one tensor."""
+
+Answers: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+"""What n rows are answered: every output by name, each of shape [n, ...]."""
+
+# The names of outputs, in native answers and in the converted graph alike. A classifier of
+# several targets answers `label_0`, `probabilities_0`, `label_1`, ..., in the targets' order.
 LABEL = "label"
 PROBABILITIES = "probabilities"
 PREDICTION = "prediction"
+SCORES = "scores"  # of an outlier detector: below 0 is an outlier
 
 
 class Model(Protocol):
     """A model that answers rows, native or converted."""
 
-    def answer(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
-        """Answer n rows: every output by name, each of shape [n] or [n, k]."""
+    def answer(self, rows: Rows) -> Answers:
+        """Answer n rows: every output by name, each of shape [n], [n, k] or [n, ...]."""
         ...
 
-    def predict(self, rows: pd.DataFrame) -> Any:
+    def predict(self, rows: Rows) -> Any:
         """Answer as the model's own `predict` does: what its users call, and what is timed."""
         ...
 
@@ -42,6 +52,14 @@ class NativeModel(Model, Protocol):
         """The library's own object."""
         ...
 
+    def groves(self) -> Sequence[Grove]:
+        """Return the decision trees in the model; none for a model without trees."""
+        ...
+
+    def categories(self) -> Mapping[str, Sequence[Any]]:
+        """Return the categories that the model's encoders know, by input column."""
+        ...
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -50,6 +68,7 @@ class Graph:
     onnx: bytes
     converter: str
     libraries: dict[str, str] = field(default_factory=dict)
+    precision: Precision = "float32"
 
 
 class Flavour(Protocol):
@@ -62,3 +81,8 @@ class Flavour(Protocol):
     def convert(self, native: NativeModel, resolution: Resolution) -> Graph:
         """Convert to ONNX; `UnsupportedModel` says why that cannot be done."""
         ...
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a library says went wrong, in a line that fits into a sentence."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200].rstrip(". ")

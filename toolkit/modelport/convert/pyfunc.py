@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelport import tracking
-from modelport.convert.base import PREDICTION, Graph, NativeModel, Task
+from modelport.convert.base import PREDICTION, Answers, Graph, NativeModel, Rows, Task
 from modelport.errors import UnsupportedModel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from modelport.convert.trees import Grove
     from modelport.reports import Resolution
 
 
@@ -25,7 +25,7 @@ class PyfuncModel:
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
-    def answer(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+    def answer(self, rows: Rows) -> Answers:
         """Answer n rows: prediction [n] or [n, k]; a table or dict answers by its own names."""
         answers = self.predict(rows)
         if hasattr(answers, "columns"):
@@ -34,18 +34,28 @@ class PyfuncModel:
             return {name: np.asarray(values) for name, values in answers.items()}
         return {PREDICTION: np.asarray(answers)}
 
-    def predict(self, rows: pd.DataFrame) -> Any:
+    def predict(self, rows: Rows) -> Any:
         """Answer as `pyfunc.predict` does."""
         return self.estimator.predict(rows)
+
+    def groves(self) -> Sequence[Grove]:
+        """Return none: a pyfunc is closed."""
+        return ()
+
+    def categories(self) -> Mapping[str, Sequence[Any]]:
+        """Return none: a pyfunc is closed."""
+        return {}
 
 
 def load(folder: Path, resolution: Resolution) -> PyfuncModel:
     """Load the model through `mlflow.pyfunc`."""
     del resolution
-    return PyfuncModel(tracking.load_pyfunc(folder))
+    return PyfuncModel(tracking.load_model("pyfunc", folder))
 
 
 def convert(native: NativeModel, resolution: Resolution) -> Graph:
-    """Refuse: a pyfunc is arbitrary Python."""
+    """Refuse: what only MLflow's pyfunc can load is arbitrary Python to us."""
     del native
+    if resolution.flavour == "python_function":
+        raise UnsupportedModel("the model is Python code of its own, which has no ONNX form")
     raise UnsupportedModel(f"there is no ONNX converter for the flavour {resolution.flavour!r}")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelport.convert.base import LABEL, Task
-from modelport.errors import UnsupportedModel
+from modelport.convert.base import LABEL, Answers, Rows, Task
+from modelport.errors import DataError, UnsupportedModel
 from modelport.reports import RuntimeSettings, Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from modelport.convert.trees import Grove
 
 # ONNX Runtime's type names -> (Open Inference Protocol datatype, numpy dtype)
 _TYPES: dict[str, tuple[str, Any]] = {
@@ -71,11 +74,20 @@ class OnnxModel:
         """A graph with a label classifies; what another one does is not written in it."""
         return "classification" if any(o.name == LABEL for o in self.outputs) else "unknown"
 
-    def feed(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
-        """Turn rows into the graph's inputs: one matrix, or a column [n, 1] each."""
+    def feed(self, rows: Rows) -> dict[str, np.ndarray[Any, Any]]:
+        """Turn rows into the graph's inputs: one tensor [n, ...], or a column [n, 1] each.
+
+        Raises:
+            DataError: A column of whole numbers holds missing values.
+        """
         if len(self._dtypes) == 1:
             name, dtype = next(iter(self._dtypes.items()))
             return {name: _array(rows, dtype)}
+        if isinstance(rows, np.ndarray):
+            raise DataError(
+                f"the graph takes {len(self._dtypes)} columns by name, and an array has none",
+                f"give a DataFrame with the columns {', '.join(self._dtypes)}",
+            )
         return {
             name: _array(rows[name], dtype).reshape(-1, 1) for name, dtype in self._dtypes.items()
         }
@@ -85,21 +97,53 @@ class OnnxModel:
         answers: list[np.ndarray[Any, Any]] = self._session.run(None, feed)
         return answers
 
-    def answer(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+    def answer(self, rows: Rows) -> Answers:
         """Answer n rows: every output by name."""
         outputs = self.run(self.feed(rows))
         return {tensor.name: np.asarray(v) for tensor, v in zip(self.outputs, outputs, strict=True)}
 
-    def predict(self, rows: pd.DataFrame) -> Any:
+    def predict(self, rows: Rows) -> Any:
         """Answer with the first output, the label or the prediction."""
         return self.run(self.feed(rows))[0]
 
+    def groves(self) -> Sequence[Grove]:
+        """Return none: a graph is compared with the model that it was made of."""
+        return ()
 
-def _array(rows: pd.DataFrame | pd.Series, dtype: Any) -> np.ndarray[Any, Any]:
-    """Turn rows into numbers or text; a missing number becomes NaN where there is one."""
-    if np.dtype(dtype).kind == "f":
-        return np.asarray(rows.to_numpy(dtype=dtype, na_value=np.nan))
-    return np.asarray(rows.to_numpy().astype(dtype))
+    def categories(self) -> Mapping[str, Sequence[Any]]:
+        """Return none, as of trees."""
+        return {}
+
+
+def _array(rows: Rows | pd.Series, dtype: Any) -> np.ndarray[Any, Any]:
+    """Turn rows into numbers or text; what is missing becomes NaN or None where there is one."""
+    kind = np.dtype(dtype).kind
+    if isinstance(rows, np.ndarray):
+        values = rows
+    elif kind == "f":
+        values = rows.to_numpy(dtype=dtype, na_value=np.nan)
+    else:
+        values = rows.to_numpy(dtype=object, na_value=None)
+    if kind == "O":
+        return _text(values)
+    if kind != "f" and values.dtype.kind in "Of" and _missing(values).any():
+        raise DataError(
+            "a column of whole numbers or booleans holds missing values",
+            "drop those rows, or log the model with a signature in which they may be missing",
+        )
+    return np.asarray(values, dtype=dtype)
+
+
+def _text(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    values = values.astype(object)
+    values[_missing(values)] = None
+    return values
+
+
+def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    import pandas as pd
+
+    return np.asarray(pd.isna(values))
 
 
 def optimise(graph: bytes, work: Path) -> bytes:

@@ -1,66 +1,120 @@
 """scikit-learn: pipelines and estimators, through skl2onnx.
 
-Numeric tables become one float32 tensor `[n, columns]` named `input`, in the signature's
-column order; a table with text, or a model that picks columns by name, keeps one input per
-column, named as in the signature.
+What the graph takes `sklearn_inputs` says; what skl2onnx needs to be told beforehand
+`sklearn_copies`.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelport import tracking
-from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES, Graph, NativeModel, Task
+from modelport.convert import graphs, missing, sklearn_copies, sklearn_inputs
+from modelport.convert.base import (
+    LABEL,
+    PREDICTION,
+    PROBABILITIES,
+    SCORES,
+    Answers,
+    Graph,
+    NativeModel,
+    Rows,
+    Task,
+    first_line,
+)
 from modelport.errors import UnsupportedModel, UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from modelport.convert.trees import Grove
+    from modelport.reports import Resolution
 
-    from modelport.reports import Column, Resolution
-
-_NUMERIC = {"integer", "long", "float", "double", "boolean"}
+_BOOSTERS = ("xgboost", "lightgbm", "catboost")
+# The trees of an isolation forest have no converter for a newer set of operators.
+_ML_OPSET = 3
 
 
 class SklearnModel:
     """A fitted scikit-learn estimator."""
 
     def __init__(self, estimator: Any, *, takes_table: bool) -> None:
-        from sklearn.base import is_classifier, is_regressor
+        from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
         self.estimator = estimator
         self.task: Task = "unknown"
         self.classes = getattr(estimator, "classes_", None)
-        if is_classifier(estimator) and not isinstance(self.classes, list):  # one target
+        if is_classifier(estimator):
             self.task = "classification"
         elif is_regressor(estimator):
             self.task = "regression"
+        self._finds_outliers = is_outlier_detector(estimator)
         self._takes_table = takes_table
 
-    def answer(self, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
-        """Answer n rows: label [n] with probabilities [n, classes], or prediction [n, ...]."""
-        given = self._given(rows)
-        predicted = np.asarray(self.estimator.predict(given))
-        if self.task != "classification":
-            return {PREDICTION: predicted}
-        if hasattr(self.estimator, "predict_proba"):
-            return {LABEL: predicted, PROBABILITIES: self.estimator.predict_proba(given)}
-        return {LABEL: predicted}
+    @property
+    def targets(self) -> int | None:
+        """How many targets are classified, where that is more than a label."""
+        return len(self.classes) if isinstance(self.classes, list) else None
 
-    def predict(self, rows: pd.DataFrame) -> Any:
+    @property
+    def answers(self) -> list[str]:
+        """The names of what it answers."""
+        if self._finds_outliers:
+            return [PREDICTION, SCORES]
+        if self.task != "classification":
+            return [PREDICTION]
+        names = [LABEL, PROBABILITIES] if hasattr(self.estimator, "predict_proba") else [LABEL]
+        if self.targets is None:
+            return names
+        return [f"{name}_{target}" for name in names for target in range(self.targets)]
+
+    def answer(self, rows: Rows) -> Answers:
+        """Answer n rows under the names of `answers`: labels [n], probabilities [n, classes]."""
+        given = self._given(rows)
+        found: list[Any] = [np.asarray(self.estimator.predict(given))]
+        if self._finds_outliers:
+            found.append(self.estimator.decision_function(given))
+        elif PROBABILITIES in self.answers:
+            found.append(self.estimator.predict_proba(given))
+        elif self.targets is not None:
+            found = [*found[0].T]
+            if hasattr(self.estimator, "predict_proba"):
+                found += self.estimator.predict_proba(given)
+        return dict(zip(self.answers, found, strict=True))
+
+    def predict(self, rows: Rows) -> Any:
         """Answer as `estimator.predict` does."""
         return self.estimator.predict(self._given(rows))
 
-    def _given(self, rows: pd.DataFrame) -> Any:
-        return rows if self._takes_table else rows.to_numpy()
+    def groves(self) -> Sequence[Grove]:
+        """Return the decision trees in the estimator and its parts."""
+        from modelport.convert import sklearn_trees
+
+        return sklearn_trees.groves(self.estimator, self._given)
+
+    def categories(self) -> Mapping[str, Sequence[Any]]:
+        """Return the categories that the estimator's encoders know, by input column."""
+        from modelport.convert import sklearn_trees
+
+        columns = [str(name) for name in getattr(self.estimator, "feature_names_in_", ())]
+        return sklearn_trees.categories(self.estimator, columns)
+
+    def _given(self, rows: Rows) -> Any:
+        if self._takes_table or isinstance(rows, np.ndarray):
+            return rows
+        return rows.to_numpy()
 
 
 def load(folder: Path, resolution: Resolution) -> SklearnModel:
     """Load the estimator; it gets DataFrames if it was fitted on one."""
-    estimator = tracking.load_sklearn(folder)
-    table = hasattr(estimator, "feature_names_in_") or any(c.name for c in resolution.inputs)
+    estimator = tracking.load_model("sklearn", folder)
+    table = hasattr(estimator, "feature_names_in_") or any(
+        c.name is not None and c.shape is None for c in resolution.inputs
+    )
     if not hasattr(estimator, "predict"):
         raise UsageError(
             f"{type(estimator).__name__} has no `predict`, so there is nothing to serve",
@@ -70,99 +124,148 @@ def load(folder: Path, resolution: Resolution) -> SklearnModel:
 
 
 def convert(native: NativeModel, resolution: Resolution) -> Graph:
-    """Convert with skl2onnx; labels and probabilities come out as two tensors."""
+    """Convert with skl2onnx; labels and probabilities come out as tensors."""
+    import onnx
     import skl2onnx
     import sklearn
     from skl2onnx import convert_sklearn
 
-    estimator = native.estimator
-    if isinstance(getattr(estimator, "classes_", None), list):
-        raise UnsupportedModel("classifiers of several targets have no certificate yet")
-    types, options = _initial_types(estimator, resolution), _options(native)
+    assert isinstance(native, SklearnModel)  # noqa: S101 - `load` made it
+    estimator = sklearn_copies.convertible(native.estimator)
+    libraries = {"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__}
+    libraries |= _register_boosters()
+    given, casts = sklearn_inputs.of(estimator, resolution)
     try:
-        proto = convert_sklearn(estimator, initial_types=types, options=options)
+        proto = convert_sklearn(
+            estimator,
+            initial_types=given,
+            options=_options(estimator, native.task),
+            target_opset={"": skl2onnx.__max_supported_opset__, "ai.onnx.ml": _ML_OPSET},
+        )
+    except UnsupportedModel:
+        raise
     except Exception as error:  # converters of any library raise what they like
         raise UnsupportedModel(
-            f"skl2onnx does not convert {type(estimator).__name__} ({_first_line(error)})"
+            f"skl2onnx does not convert {type(estimator).__name__} ({first_line(error)})"
         ) from error
-    _name_outputs(proto, native)
+    if native.targets is not None:
+        _split_targets(proto.graph, native)
+    graphs.name_outputs(proto.graph, native.answers)
+    graphs.prune(proto.graph)
+    missing.route(proto.graph, native.groves())
+    for name, datatype in casts.items():
+        graphs.cast_input(proto.graph, name, datatype)
+    if native.task == "classification" and getattr(native.classes, "dtype", None) == bool:
+        graphs.cast_output(proto.graph, LABEL, onnx.TensorProto.BOOL)
     return Graph(
         onnx=proto.SerializeToString(),
         converter=f"skl2onnx {skl2onnx.__version__}",
-        libraries={"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__},
+        libraries=libraries,
     )
 
 
-def _options(native: NativeModel) -> dict[int, dict[str, bool]] | None:
-    """Ask for probabilities as a tensor: skl2onnx would make a list of dicts of them."""
+def _register_boosters() -> dict[str, str]:
+    """Tell skl2onnx how to convert the boosting libraries that the model has loaded."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator
+
+    used = {}
+    for library in _BOOSTERS:
+        if library not in sys.modules:
+            continue
+        module = import_module(f"modelport.convert.{library}")
+        used |= module.libraries()
+        for kind in module.estimators():
+            classifies = kind.__name__.endswith("Classifier")
+            update_registered_converter(
+                kind,
+                f"Modelport{kind.__name__}",
+                shape_calculator.calculate_linear_classifier_output_shapes
+                if classifies
+                else shape_calculator.calculate_linear_regressor_output_shapes,
+                _inserter(module.graph),
+                options={"zipmap": [False, True], "nocl": [False, True]} if classifies else None,
+            )
+    return used
+
+
+def _inserter(convert_whole: Any) -> Any:
+    """Return a converter that puts a model's own graph into the pipeline's."""
+
+    def insert(scope: Any, operator: Any, container: Any) -> None:
+        given = operator.inputs[0]
+        proto = convert_whole(operator.raw_operator, given.type.shape[1])
+        ends = {proto.graph.input[0].name: given.full_name}
+        for value, output in zip(proto.graph.output, operator.outputs, strict=True):
+            ends[value.name] = output.full_name
+        inner = {name: scope.get_unique_variable_name(name) for name in graphs.tensors(proto.graph)}
+        graphs.rename(proto.graph, {**inner, **ends})
+        for node in proto.graph.node:
+            node.name = scope.get_unique_operator_name(node.op_type)
+        container.nodes.extend(proto.graph.node)
+        container.initializers.extend(proto.graph.initializer)
+        for used in proto.opset_import:
+            container.node_domain_version_pair_sets.add((used.domain, used.version))
+
+    return insert
+
+
+def _options(estimator: Any, task: Task) -> dict[int, dict[str, bool]] | None:
+    """Ask for probabilities as a tensor: skl2onnx would make a list of dicts of them.
+
+    LinearSVC's converter refuses that option, and needs to be named all the same: a pipeline
+    would give it the option by itself.
+    """
     from sklearn.svm import LinearSVC
 
-    if native.task != "classification" or isinstance(native.estimator, LinearSVC):
-        return None  # LinearSVC's converter refuses the option, and makes a tensor anyway
-    return {id(native.estimator): {"zipmap": False}}
+    if task != "classification":
+        return None
+    chain = [estimator]
+    while True:
+        inner = getattr(chain[-1], "best_estimator_", None)
+        steps = getattr(chain[-1], "steps", None)
+        if inner is None and steps is None:
+            break
+        chain.append(inner if inner is not None else steps[-1][1])
+    plain = isinstance(chain[-1], LinearSVC)
+    return {id(part): {} if plain else {"zipmap": False} for part in chain}
 
 
-def _initial_types(estimator: Any, resolution: Resolution) -> list[tuple[str, Any]]:
-    from skl2onnx.common.data_types import FloatTensorType
+def _split_targets(graph: Any, native: SklearnModel) -> None:
+    """Give every target its own outputs.
 
-    columns = [column for column in resolution.inputs if column.name is not None]
-    numeric = all(column.type in _NUMERIC for column in columns)
-    if columns and not (numeric and not _picks_columns(estimator)):
-        return [(str(column.name), _column_type(column)) for column in columns]
-    width = len(columns) or getattr(estimator, "n_features_in_", None)
-    return [("input", FloatTensorType([None, width]))]
+    skl2onnx makes labels [n, targets], and probabilities as a sequence of tensors, or in one
+    tensor [targets, n, most classes] with columns to spare.
+    """
+    from onnx import TensorProto, helper, numpy_helper
 
+    assert native.targets is not None  # noqa: S101 - the caller asked
+    labels, shares = graph.output[0], graph.output[1]
+    text_labels = labels.type.tensor_type.elem_type
+    sequence = shares.type.HasField("sequence_type")
+    outputs = []
 
-def _picks_columns(estimator: Any) -> bool:
-    from sklearn.compose import ColumnTransformer
+    def constant(name: str, values: Any) -> str:
+        graph.initializer.append(numpy_helper.from_array(np.asarray(values, np.int64), name))
+        return name
 
-    steps = [step for _, step in getattr(estimator, "steps", [])]
-    return any(isinstance(step, ColumnTransformer) for step in [estimator, *steps])
+    def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
 
-
-def _column_type(column: Column) -> Any:
-    from skl2onnx.common import data_types
-
-    kinds = {
-        "string": data_types.StringTensorType,
-        "boolean": data_types.BooleanTensorType,
-        "integer": data_types.Int64TensorType,
-        "long": data_types.Int64TensorType,
-        "float": data_types.FloatTensorType,
-        "double": data_types.FloatTensorType,
-    }
-    if column.type not in kinds:
-        raise UnsupportedModel(
-            f"column {column.name!r} is {column.type}, which ONNX has no type for"
-        )
-    return kinds[column.type]([None, 1])
-
-
-def _name_outputs(proto: Any, native: NativeModel) -> None:
-    """Give the outputs our names, and drop those that no native answer can certify."""
-    wanted = [PREDICTION]
-    if native.task == "classification":
-        wanted = [LABEL, PROBABILITIES] if _has_probabilities(native) else [LABEL]
-    outputs = proto.graph.output
-    if len(outputs) < len(wanted):
-        raise UnsupportedModel(f"skl2onnx made no output for {wanted[-1]}")
-    del outputs[len(wanted) :]
-    for value, name in zip(outputs, wanted, strict=True):
-        _rename(proto.graph, value.name, name)
-        value.name = name
-
-
-def _has_probabilities(native: NativeModel) -> bool:
-    return native.task == "classification" and hasattr(native.estimator, "predict_proba")
-
-
-def _rename(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    for target in range(native.targets):
+        at = constant(f"target_{target}", target)
+        name = add("Gather", [labels.name, at], f"{LABEL}_{target}", axis=1)
+        outputs.append(helper.make_tensor_value_info(name, text_labels, [None]))
+    for target in range(native.targets if hasattr(native.estimator, "predict_proba") else 0):
+        at, own = f"target_{target}", len(native.classes[target])
+        name = f"{PROBABILITIES}_{target}"
+        if sequence:
+            add("SequenceAt", [shares.name, at], name)
+        else:
+            wide = add("Gather", [shares.name, at], f"wide_{target}", axis=0)
+            kept = constant(f"classes_{target}", range(own))
+            add("Gather", [wide, kept], name, axis=1)
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, own]))
+    del graph.output[:]
+    graph.output.extend(outputs)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelport.render.curl import curl_line as curl_line
+    from modelport.render.html_benchmark import benchmark_html as benchmark_html
     from modelport.render.curl import metadata_line as metadata_line
-    from modelport.render.html import explanation_page as explanation_page
     from modelport.render.html import release_html as release_html
     from modelport.render.html import release_page as release_page
+    from modelport.render.html_explanation import explanation_page as explanation_page
+    from modelport.render.html_explanation import waterfall_html as waterfall_html
     from modelport.render.html_services import service_html as service_html
     from modelport.render.html_services import services_html as services_html
     from modelport.render.plan import plan_html as plan_html
@@ -24,16 +26,22 @@ if TYPE_CHECKING:
     from modelport.render.terminal import as_text as as_text
     from modelport.render.terminal import release_renderable as release_renderable
     from modelport.render.terminal import show as show
+    from modelport.render.terminal_explanation import waterfall_renderable as waterfall_renderable
+    from modelport.render.stages import Stages as Stages
+    from modelport.render.terminal_benchmark import benchmark_renderable as benchmark_renderable
     from modelport.render.terminal_services import service_renderable as service_renderable
     from modelport.render.terminal_services import services_renderable as services_renderable
 
 _HOMES = {
     "Progress": "progress",
     "Sink": "sinks",
+    "Stages": "stages",
     "as_text": "terminal",
+    "benchmark_html": "html_benchmark",
+    "benchmark_renderable": "terminal_benchmark",
     "choose": "sinks",
     "curl_line": "curl",
-    "explanation_page": "html",
+    "explanation_page": "html_explanation",
     "metadata_line": "curl",
     "plan_html": "plan",
     "plan_text": "plan",
@@ -45,6 +53,8 @@ _HOMES = {
     "services_html": "html_services",
     "services_renderable": "terminal_services",
     "show": "terminal",
+    "waterfall_html": "html_explanation",
+    "waterfall_renderable": "terminal_explanation",
 }
 
 __all__ = list(_HOMES)

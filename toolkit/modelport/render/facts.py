@@ -254,7 +254,7 @@ def explanation_facts(explanation: Explanation) -> tuple[Fact, ...]:
     facts = (
         ("method", explanation.method),
         ("output", explanation.output),
-        ("rows", f"{explanation.rows:,}"),
+        ("explained", explanation.sampled or figures.count(explanation.rows, "row")),
         ("base value", None if base is None else figures.significant(base)),
         ("additivity residual", None if residual is None else figures.difference(residual)),
     )

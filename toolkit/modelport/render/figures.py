@@ -19,6 +19,12 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(0, decimals)}f}"
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """Return `value` with its sign and that many significant digits: `+0.12`, `0`."""
+    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
+    return sign + significant(abs(value), digits)
+
+
 def difference(value: float) -> str:
     """Return a difference between two predictions: `0`, `1.2e-7` or `0.034`."""
     if value == 0 or not math.isfinite(value) or abs(value) >= 1e-3:

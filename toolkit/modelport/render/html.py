@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from modelport.render import facts, figures
 from modelport.render.comparison import Comparison, Group, compare, load
 from modelport.render.curl import curl_line, metadata_line
+from modelport.render.html_explanation import feature_effects, top_features
 from modelport.render.layout import facts as fact_list
 from modelport.render.layout import (
     folded,
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from modelport.reports import (
         Benchmark,
         Certificate,
-        Explanation,
-        Feature,
         ReleaseReport,
         StepRecord,
         Subject,
@@ -51,7 +50,8 @@ def release_html(report: ReleaseReport, example: object = None) -> str:
         _key_figures(report),
         _endpoint(report, example),
         _comparison(report),
-        _pair(_certificate(report.certificate), _explanation(report.explanation)),
+        _pair(_certificate(report.certificate), top_features(report.explanation)),
+        feature_effects(report.explanation),
         _pair(_serving(report), _gates(report)),
         _steps(report.steps),
         _footer(report),
@@ -63,12 +63,6 @@ def release_page(report: ReleaseReport, example: object = None) -> str:
     """Return the report as a whole HTML document that stands alone."""
     title = f"{report.service}: {facts.headline(report).outcome}"
     return page(title, Html(release_html(report, example)))
-
-
-def explanation_page(explanation: Explanation, service: str) -> str:
-    """Return the plot of a model's top features as a whole HTML document that stands alone."""
-    title = f"Top features of {service}"
-    return page(title, fragment(title, _explanation(explanation)))
 
 
 def _head(report: ReleaseReport) -> Html:
@@ -205,47 +199,6 @@ def _verdict(verdict: Verdict | None) -> Html:
         return tag("td", figures.NOTHING, class_="mp-soft")
     shown = passed(ok=verdict.passed, text=verdict.measured or "not measured")
     return tag("td", shown, title=verdict.reason or None)
-
-
-def _explanation(explanation: Explanation | None) -> Html | None:
-    if explanation is None:
-        return None
-    if not explanation.explained:
-        reason = explanation.reason or "no reason given"
-        return part("Top features", tag("p", f"not explained: {reason}"))
-    rest = facts.rest_of_features(explanation)
-    basis = facts.joined(facts.explanation_facts(explanation))
-    return part(
-        "Top features",
-        _bars(facts.top_features(explanation)),
-        tag("p", f"{rest} · {basis}" if rest else basis, class_="mp-soft"),
-        note="mean |SHAP value|",
-    )
-
-
-def _bars(features: tuple[Feature, ...]) -> Html:
-    """Return a bar per feature, as a list that reads `name: value` without the bars."""
-    largest = max((one.importance for one in features), default=0.0) or 1.0
-    return tag(
-        "div",
-        *(_bar(one, 100 * one.importance / largest) for one in features),
-        class_="mp-bars",
-        role="list",
-        aria_label="Features by mean absolute SHAP value",
-    )
-
-
-def _bar(feature: Feature, percent: float) -> Html:
-    value = figures.significant(feature.importance)
-    bar = tag("span", style=f"width:{percent:.1f}%")
-    return tag(
-        "div",
-        tag("span", feature.name, class_="mp-name", title=feature.name),
-        tag("span", bar, class_="mp-track", aria_hidden="true"),
-        tag("span", value),
-        role="listitem",
-        aria_label=f"{feature.name}: {value}",
-    )
 
 
 def _serving(report: ReleaseReport) -> Html | None:

@@ -17,6 +17,7 @@ from rich.text import Text
 from modelport.render import facts, figures
 from modelport.render.comparison import Comparison, Group, compare
 from modelport.render.curl import curl_line, metadata_line
+from modelport.render.terminal_explanation import explanation_renderable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,16 +27,12 @@ if TYPE_CHECKING:
     from modelport.reports import (
         Certificate,
         Explanation,
-        Feature,
         ReleaseReport,
         StepRecord,
         Verdict,
     )
 
 _TONES: dict[facts.Tone, str] = {"good": "green", "bad": "red"}
-_BAR = 24  # columns of the longest bar: fits 80 beside a feature's name
-_NAME = 32
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def release_renderable(report: ReleaseReport, example: object = None) -> RenderableType:
@@ -189,32 +186,8 @@ def _verdict(verdict: Verdict | None) -> Text:
 def _explanation(explanation: Explanation | None) -> RenderableType | None:
     if explanation is None:
         return None
-    if not explanation.explained:
-        reason = explanation.reason or "no reason given"
-        return titled("Top features", text(f"not explained: {reason}"))
-    rest = facts.rest_of_features(explanation)
-    basis = facts.joined(facts.explanation_facts(explanation))
-    notes = [text(line, "dim") for line in (rest, basis) if line]
-    bars = _bars(facts.top_features(explanation))
-    return titled("Top features", Stack(bars, *notes), "mean |SHAP value|")
-
-
-def _bars(features: tuple[Feature, ...]) -> Table:
-    largest = max((one.importance for one in features), default=0.0) or 1.0
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(max_width=_NAME, no_wrap=True, overflow="ellipsis")
-    grid.add_column(min_width=_BAR, style="blue", no_wrap=True)
-    grid.add_column(justify="right")
-    for one in features:
-        value = figures.significant(one.importance)
-        grid.add_row(text(one.name), bar(one.importance / largest, _BAR), value)
-    return grid
-
-
-def bar(share: float, width: int) -> str:
-    """Return a bar of `share` (0 to 1) times `width` columns, to an eighth of a column."""
-    whole, eighths = divmod(round(share * width * 8), 8)
-    return ("█" * whole + _EIGHTHS[eighths]).rstrip() or _EIGHTHS[1]
+    note = "mean |SHAP value|" if explanation.features else ""
+    return titled("Top features", explanation_renderable(explanation), note)
 
 
 def _serving(report: ReleaseReport) -> RenderableType | None:

@@ -5,9 +5,15 @@ Every record is one JSON file. Times are seconds unless the name says `_ms`; siz
 
 from modelport.reports.base import SCHEMA_VERSION, Record, Report, Subject
 from modelport.reports.benchmark import Benchmark, Candidate, Footprint, Latency, RuntimeSettings
-from modelport.reports.certificate import Certificate, WorstRow
-from modelport.reports.conversion import Column, Conversion, Resolution, Tensor
-from modelport.reports.explanation import Explanation, Feature
+from modelport.reports.certificate import Certificate, Coverage, DifferingRow
+from modelport.reports.conversion import Column, Conversion, Precision, Resolution, Tensor
+from modelport.reports.explanation import (
+    Explanation,
+    Feature,
+    ImageExplanation,
+    RowExplanation,
+    Swarm,
+)
 from modelport.reports.release import (
     Deployment,
     Dossier,
@@ -28,25 +34,30 @@ __all__ = [
     "Certificate",
     "Column",
     "Conversion",
+    "Coverage",
     "Deployment",
+    "DifferingRow",
     "Dossier",
     "Evaluation",
     "Explanation",
     "Feature",
     "Footprint",
     "Gates",
+    "ImageExplanation",
     "Latency",
+    "Precision",
     "Record",
     "Registration",
     "ReleaseReport",
     "Report",
     "Resolution",
+    "RowExplanation",
     "RuntimeSettings",
     "StepRecord",
     "StepState",
     "Subject",
+    "Swarm",
     "Tensor",
     "Verdict",
     "Verification",
-    "WorstRow",
 ]

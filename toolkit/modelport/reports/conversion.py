@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from modelport.reports.base import Record, Report
+
+Precision = Literal["float32", "float16", "int8"]
 
 
 class Column(Record):
@@ -53,6 +57,7 @@ class Conversion(Report):
     reason: str | None = None
     converter: str | None = None
     opset: int | None = None
+    precision: Precision = "float32"
     libraries: dict[str, str] = Field(default_factory=dict)
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()

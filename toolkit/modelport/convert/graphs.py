@@ -1,0 +1,119 @@
+"""ONNX graphs, edited in place: names of outputs, and outputs that no protocol can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from modelport.errors import UnsupportedModel
+
+
+def without_zipmap(graph: Any) -> None:
+    """Let outputs that a ZipMap made into lists of dicts be the tensors it took."""
+    from onnx import helper
+
+    maps = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
+    for index, value in enumerate(graph.output):
+        node = maps.get(value.name)
+        if node is None:
+            continue
+        labels = max(
+            (helper.get_attribute_value(given) for given in node.attribute), key=len, default=()
+        )
+        tensor = helper.make_tensor_value_info(
+            node.input[0], _FLOAT, [_rows(graph), len(labels) or None]
+        )
+        graph.output[index].CopyFrom(tensor)
+        graph.node.remove(node)
+
+
+def name_outputs(graph: Any, names: Sequence[str]) -> None:
+    """Give the first outputs these names, and drop the others.
+
+    Raises:
+        UnsupportedModel: There are fewer outputs, or an input has such a name.
+    """
+    if len(graph.output) < len(names):
+        raise UnsupportedModel(f"the converter made no output for {names[-1]}")
+    taken = {value.name for value in graph.input} & set(names)
+    if taken:
+        raise UnsupportedModel(f"the column {min(taken)!r} has the name of an output")
+    del graph.output[len(names) :]
+    wanted = {value.name: name for value, name in zip(graph.output, names, strict=True)}
+    known = tensors(graph)
+    free = (name for number in count() if (name := f"inner_{number}") not in known)
+    clashing = [name for name in names if name in known and name not in wanted]
+    rename(graph, {**dict(zip(clashing, free, strict=False)), **wanted})
+
+
+def cast_input(graph: Any, name: str, datatype: int) -> None:
+    """Let an input be of this type (of `onnx.TensorProto`), and cast it to what it was."""
+    from onnx import helper
+
+    value = next(value for value in graph.input if value.name == name)
+    inner = f"{name}_cast"
+    own = value.type.tensor_type.elem_type
+    rename(graph, {name: inner})
+    value.name = name
+    value.type.tensor_type.elem_type = datatype
+    graph.node.insert(0, helper.make_node("Cast", [name], [inner], to=own))
+
+
+def cast_output(graph: Any, name: str, datatype: int) -> None:
+    """Cast an output to this type (of `onnx.TensorProto`)."""
+    from onnx import helper
+
+    value = next(value for value in graph.output if value.name == name)
+    inner = f"{name}_cast"
+    rename(graph, {name: inner})
+    value.name = name
+    value.type.tensor_type.elem_type = datatype
+    graph.node.append(helper.make_node("Cast", [inner], [name], to=datatype))
+
+
+def rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Rename tensors wherever they are mentioned, in subgraphs too."""
+    for node in graph.node:
+        for mentioned in (node.input, node.output):
+            mentioned[:] = [names.get(name, name) for name in mentioned]
+        for inner in _subgraphs(node):
+            rename(inner, names)
+    for values in (graph.input, graph.output, graph.value_info, graph.initializer):
+        for value in values:
+            value.name = names.get(value.name, value.name)
+
+
+def prune(graph: Any) -> None:
+    """Drop nodes that no output needs."""
+    needed = {value.name for value in graph.output}
+    for node in reversed(list(graph.node)):
+        if needed.isdisjoint(node.output):
+            graph.node.remove(node)
+            continue
+        needed.update(node.input)
+        for inner in _subgraphs(node):
+            needed |= tensors(inner)
+
+
+_FLOAT = 1  # onnx.TensorProto.FLOAT
+
+
+def _rows(graph: Any) -> str | int | None:
+    """Return the graph's own name or number of rows."""
+    dimensions = graph.input[0].type.tensor_type.shape.dim if graph.input else []
+    if not dimensions:
+        return None
+    return dimensions[0].dim_param or dimensions[0].dim_value or None
+
+
+def _subgraphs(node: Any) -> list[Any]:
+    own = [given.g for given in node.attribute if given.HasField("g")]
+    return [*own, *(graph for given in node.attribute for graph in given.graphs)]
+
+
+def tensors(graph: Any) -> set[str]:
+    found: set[str] = set()
+    for node in graph.node:
+        found.update(node.input, node.output, *map(tensors, _subgraphs(node)))
+    return found

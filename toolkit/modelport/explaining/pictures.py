@@ -1,0 +1,134 @@
+"""Images: SHAP values of superpixels, the squares of a grid that are blurred when absent."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelport.explaining import shapley
+from modelport.explaining.outputs import Answering
+from modelport.reports import ImageExplanation
+
+if TYPE_CHECKING:
+    from modelport.convert.base import Model
+    from modelport.explaining.timed import Clock
+
+Array = np.ndarray[Any, Any]
+
+_GRIDS = (8, 7, 6, 5, 4)  # squares along a side, as many as there is time for
+_IMAGES = 4
+_CHANNELS = (1, 3, 4)
+_SMALLEST = 8  # pixels along a side of what is taken for an image
+_BLUR = 4  # a blur reaches over this part of the image's side
+_THUMBNAIL = 64  # pixels
+_BATCH = 16
+
+
+def are_images(rows: Any) -> bool:
+    """Whether rows are images: [n, channels, height, width] or [n, height, width, channels]."""
+    if getattr(rows, "ndim", 0) != len("nchw"):
+        return False
+    side = rows.shape[2:] if _channels_first(rows) else rows.shape[1:3]
+    has_channels = rows.shape[1] in _CHANNELS or rows.shape[3] in _CHANNELS
+    return has_channels and min(side) >= _SMALLEST
+
+
+def explain(model: Model, images: Array, clock: Clock) -> tuple[ImageExplanation, ...]:
+    """Explain a few images: for each the class that the model sees in it.
+
+    At least one is explained, on a grid as fine as there is time for.
+    """
+    answering = Answering(model, images[:1])
+    before = clock.spent
+    answered = answering(images[:_IMAGES])
+    an_answer = (clock.spent - before) / len(answered)
+    grid, count = _affordable(clock.left / max(an_answer, 1e-9), len(answered))
+    found = []
+    for row in range(count):
+        clock.tell(f"image {row + 1} of {count}, {grid * grid} superpixels")
+        found.append(_explained(answering, images[row], row, answered[row], grid))
+    return tuple(found)
+
+
+def _affordable(answers: float, images: int) -> tuple[int, int]:
+    """Return the finest grid, and then the most images, that so many answers are enough for."""
+    for grid in _GRIDS:
+        count = int(answers // shapley.evaluations_of(grid * grid))
+        if count >= 1:
+            return grid, min(images, count)
+    return _GRIDS[-1], 1
+
+
+def _explained(
+    answering: Answering, image: Array, row: int, answered: Array, grid: int
+) -> ImageExplanation:
+    first, output = _channels_first(image[None]), int(np.argmax(answered))
+    pixels = image if first else np.moveaxis(image, -1, 0)
+    cells, blurred = _cells(pixels.shape[1:], grid), _blurred(pixels)
+
+    def predict(present: Array) -> Array:
+        answers = []
+        for some in np.array_split(present, max(1, -(-len(present) // _BATCH))):
+            mixed = np.where(some[:, cells][:, None] > 0, pixels, blurred).astype(image.dtype)
+            given = mixed if first else np.moveaxis(mixed, 1, -1)
+            answers.append(answering(given)[:, [output]])
+        return np.concatenate(answers)
+
+    squares = grid * grid
+    values = shapley.permutation(predict, np.ones((1, squares)), np.zeros((1, squares)), 1)
+    own, base = float(answered[output]), float(values.base[0, 0])
+    return ImageExplanation(
+        row=row,
+        output=answering.meaning.name(output, len(answered)),
+        base_value=base,
+        output_value=own,
+        values=tuple(map(tuple, values.values[0, :, 0].reshape(grid, grid).tolist())),
+        residual=abs(float(values.total[0, 0]) - own),
+        thumbnail=base64.b64encode(_png(_small(pixels))).decode(),
+    )
+
+
+def _channels_first(images: Array) -> bool:
+    return images.shape[1] in _CHANNELS
+
+
+def _cells(size: tuple[int, ...], grid: int) -> Array:
+    """Return which square each pixel [h, w] belongs to, counted row by row."""
+    down, across = (np.arange(side) * grid // side for side in size)
+    return np.asarray(down[:, None] * grid + across[None])
+
+
+def _blurred(pixels: Array) -> Array:
+    """Return pixels [c, h, w] without their detail."""
+    from scipy.ndimage import uniform_filter
+
+    _, height, width = pixels.shape
+    reach = (0, max(1, height // _BLUR), max(1, width // _BLUR))
+    twice = uniform_filter(uniform_filter(pixels.astype(float), reach), reach)
+    return np.asarray(twice)
+
+
+def _small(pixels: Array) -> Array:
+    """Return pixels [c, h, w] as bytes [h, w, c], at most a thumbnail's size a side."""
+    step = max(1, -(-max(pixels.shape[1:]) // _THUMBNAIL))
+    few = pixels[:3, ::step, ::step].astype(float)
+    low, high = few.min(), few.max()
+    bright = (few - low) / ((high - low) or 1.0) * 255
+    return np.asarray(np.moveaxis(bright, 0, -1).round().astype(np.uint8))
+
+
+def _png(pixels: Array) -> bytes:
+    """Return bytes [h, w, 1 or 3] as a PNG file."""
+    height, width, channels = pixels.shape
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)  # 0: no filter
+    head = struct.pack(">IIBBBBB", width, height, 8, 2 if channels > 1 else 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

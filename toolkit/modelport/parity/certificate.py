@@ -1,0 +1,336 @@
+"""The certificate: whether the converted model answers as the native one does.
+
+Both answer the same rows: the data's, the input example's, and rows made to break it. Every
+output is compared element by element. A row outside the tolerance is looked into: a label that
+the native model itself was undecided on, or an answer that it gives to a row next to this one,
+is explained; any other difference fails the certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from modelport.config import settings
+from modelport.errors import DataError
+from modelport.parity import rounding, walks
+from modelport.parity import rows as tables
+from modelport.parity.compare import FLOAT32, Answers, Comparison, Tolerance, compare
+from modelport.parity.probes import Probe, accepts, edge_cases, synthetic
+from modelport.reports import Certificate, Coverage, DifferingRow
+
+if TYPE_CHECKING:
+    from modelport.convert.base import Model, NativeModel
+
+_BATCH_SIZES = (1, 2, 7, 256)
+_SHOWN = 5
+_KEPT_FLIPS = 50
+_REAL = ("data", "input example")
+_EXCUSED = 0.01  # of the real rows, so many may differ by ties or rounding
+
+_NO_ROWS = "there is no row to certify the conversion on"
+_GIVE_ROWS = "pass --data, or log the model with an input example"
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One probe with what both models answered, and why its differing rows differ."""
+
+    probe: Probe
+    native: Answers
+    converted: Answers
+    seen: Comparison
+    rounded: np.ndarray[Any, Any]
+    refusal: str
+
+    @property
+    def unexplained(self) -> np.ndarray[Any, Any]:
+        return np.asarray(self.seen.failed & ~self.rounded)
+
+    @property
+    def excused(self) -> np.ndarray[Any, Any]:
+        return np.asarray(self.seen.tied | self.rounded)
+
+    def cause(self, row: int) -> Any:
+        if self.seen.tied[row]:
+            return "tie"
+        if not self.seen.failed[row]:
+            return None
+        return "rounding" if self.rounded[row] else "unexplained"
+
+
+def certify(
+    native: NativeModel,
+    converted: Model,
+    probes: Sequence[Probe],
+    *,
+    tolerance: Tolerance = FLOAT32,
+    precision: str = "float32",
+) -> Certificate:
+    """Compare both models on the given rows, on rows made to break it, and by batch size.
+
+    Args:
+        native: The model that is right.
+        converted: The model that is to answer the same.
+        probes: Real rows: the data's, the input example's; else made-up ones. The first of
+            them is what further rows are made from.
+        tolerance: How far answers may be off.
+        precision: The type that the converted model computes in.
+
+    Raises:
+        DataError: There is no row to compare on, or the native model refuses the rows.
+    """
+    probes = [probe for probe in probes if len(probe.rows)]
+    if not probes:
+        raise DataError(_NO_ROWS, _GIVE_ROWS)
+    base = probes[0].rows
+    categories = native.categories()
+    made, coverage = _made(native, base, probes, categories)
+    scales = rounding.magnitudes(base)
+    compared = [
+        _compare(native, converted, probe, set(categories), tolerance, scales)
+        for probe in [*probes, *made]
+    ]
+    uneven = [size for size in _BATCH_SIZES if not _batch_agrees(converted, compared, size)]
+    return _certificate(compared, uneven, coverage, tolerance, precision)
+
+
+def _made(
+    native: NativeModel,
+    base: Any,
+    given: Sequence[Probe],
+    categories: Mapping[str, Sequence[Any]],
+) -> tuple[list[Probe], Coverage]:
+    """Make the rows that no data hold, and say what they visit."""
+    limits = settings().limits
+    made = [Probe("synthetic", _answered(native, synthetic(base, limits.synthetic_rows)))]
+    made += edge_cases(native, base, categories)
+    if isinstance(base, np.ndarray):
+        return made, Coverage()
+    known = [*given, *made]
+    walked = walks.walk(
+        native.groves(),
+        base,
+        [probe.rows for probe in known if len(probe.rows)],
+        categories,
+        limits.certified_thresholds,
+    )
+    if walked.rows:
+        made.append(Probe("trees", _answered(native, tables.join(walked.rows))))
+    coverage = Coverage(
+        trees=walked.trees,
+        leaves=walked.leaves,
+        leaves_visited=walked.visited,
+        thresholds=walked.thresholds,
+        thresholds_tried=walked.tried,
+        categories=sum(len(known) for known in categories.values()),
+        categories_visited=_visited_categories(known, categories),
+    )
+    return [probe for probe in made if len(probe.rows)], coverage
+
+
+def _answered(native: NativeModel, rows: Any) -> Any:
+    """Return made-up rows if the native model takes them, else none."""
+    return rows if len(rows) and accepts(native, rows) else tables.take(rows, slice(0, 0))
+
+
+def _visited_categories(probes: Sequence[Probe], categories: Mapping[str, Sequence[Any]]) -> int:
+    visited = 0
+    for name, known in categories.items():
+        found = {value for probe in probes if name in probe.rows for value in probe.rows[name]}
+        gap = any(value != value or value is None for value in found)
+        visited += sum(
+            value in found or (gap and (value is None or value != value)) for value in known
+        )
+    return visited
+
+
+def _compare(
+    native: NativeModel,
+    converted: Model,
+    probe: Probe,
+    fixed: Collection[str],
+    tolerance: Tolerance,
+    scales: dict[Any, float],
+) -> _Compared:
+    try:
+        expected = native.answer(probe.rows)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"the model refuses the {probe.origin} rows ({error})",
+            "give rows as the model was trained on",
+        ) from error
+    given, refusal = _asked(converted, probe.rows)
+    seen = compare(expected, given, getattr(native, "classes", None), tolerance)
+    rounded = np.zeros(len(probe.rows), dtype=bool)
+    differing = np.flatnonzero(seen.failed)
+    if len(differing) and given:
+        rounded[differing] = rounding.explained(
+            native,
+            tables.take(probe.rows, differing),
+            {name: np.asarray(values)[differing] for name, values in given.items()},
+            fixed,
+            tolerance,
+            scales,
+        )
+    return _Compared(probe, expected, given, seen, rounded, refusal)
+
+
+def _asked(converted: Model, rows: Any) -> tuple[Answers, str]:
+    """Return what the converted model answers; nothing, and why, where it refuses."""
+    try:
+        return converted.answer(rows), ""
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises classes of its own
+        return {}, next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _batch_agrees(converted: Model, compared: Sequence[_Compared], size: int) -> bool:
+    """Tell whether answers stay the same in batches of a size."""
+    for one in compared:
+        if not one.converted:
+            continue
+        batch = tables.take(one.probe.rows, slice(0, size))
+        head = {name: values[: len(batch)] for name, values in one.converted.items()}
+        answers, _ = _asked(converted, batch)
+        if compare(head, answers).failed.any():
+            return False
+    return True
+
+
+def _certificate(
+    compared: Sequence[_Compared],
+    uneven: Sequence[int],
+    coverage: Coverage,
+    tolerance: Tolerance,
+    precision: str,
+) -> Certificate:
+    rows: dict[str, int] = {}
+    for one in compared:
+        rows[one.probe.origin] = rows.get(one.probe.origin, 0) + len(one.probe.rows)
+    causes: dict[Any, int] = {
+        "tie": _count(one.seen.tied for one in compared),
+        "rounding": _count(one.rounded for one in compared),
+        "unexplained": _count(one.unexplained for one in compared),
+    }
+    fault, reason = _judged(compared, uneven, causes, tolerance)
+    absolute = np.concatenate([one.seen.absolute[~one.excused] for one in compared])
+    relative = np.concatenate([one.seen.relative[~one.excused] for one in compared])
+    return Certificate(
+        verdict="failed" if fault else "passed",
+        reason=reason,
+        precision=precision,
+        rows=rows,
+        max_abs_difference=float(absolute.max(initial=0.0)),
+        max_rel_difference=float(relative.max(initial=0.0)),
+        p999_abs_difference=_quantile(absolute, 0.999),
+        p999_rel_difference=_quantile(relative, 0.999),
+        label_flips=_count(one.seen.flipped for one in compared),
+        flips=_flips(compared),
+        explained={cause: count for cause, count in causes.items() if count},
+        fault=fault,
+        coverage=coverage,
+        batch_sizes=_BATCH_SIZES,
+        tolerance_abs=tolerance.absolute,
+        tolerance_rel=tolerance.relative,
+        tolerance_reason=tolerance.reason,
+        worst=_worst(compared),
+    )
+
+
+def _judged(
+    compared: Sequence[_Compared],
+    uneven: Sequence[int],
+    causes: Mapping[Any, int],
+    tolerance: Tolerance,
+) -> tuple[Literal["float32", "converter"] | None, str]:
+    """Return what is at fault, if anything, and the verdict's reason in one line."""
+    total = sum(len(one.probe.rows) for one in compared)
+    refused = next((one for one in compared if one.refusal), None)
+    if refused:
+        origin = refused.probe.origin
+        return "converter", f"the converted model refuses {origin} rows ({refused.refusal})"
+    if causes["unexplained"] > tolerance.excused * total:
+        return "converter", (
+            f"{causes['unexplained']:,} of {total:,} rows are answered differently, "
+            "which no rounding explains"
+        )
+    if uneven:
+        return "converter", f"the converted model answers differently in a batch of {uneven[0]}"
+    real = [one for one in compared if one.probe.origin in _REAL]
+    count = sum(len(one.probe.rows) for one in real)
+    excused = _count(one.excused for one in real)
+    if excused > max(1.0, max(_EXCUSED, tolerance.excused) * count):
+        return "float32", (
+            f"{excused:,} of {count:,} real rows are answered differently: "
+            "the model decides by less than float32 can tell"
+        )
+    return None, _praise(total, causes)
+
+
+def _praise(total: int, causes: Mapping[Any, int]) -> str:
+    told = [
+        (causes["tie"], "got another label where the native model holds two equally likely"),
+        (causes["rounding"], "lie closer to a boundary than float32 can tell"),
+        (causes["unexplained"], "lie outside"),
+    ]
+    said = "; ".join(f"{count:,} {what}" for count, what in told if count)
+    if said:
+        return f"all {total:,} rows agree within the tolerance but for these: {said}"
+    return f"all {total:,} rows are answered the same"
+
+
+def _quantile(values: np.ndarray[Any, Any], share: float) -> float:
+    return float(np.quantile(values, share, method="higher")) if len(values) else 0.0
+
+
+def _count(masks: Iterable[np.ndarray[Any, Any]]) -> int:
+    return int(sum(mask.sum() for mask in masks))
+
+
+def _worst(compared: Sequence[_Compared]) -> tuple[DifferingRow, ...]:
+    """Return the rows that differ most: the unexplained ones first."""
+    found = [
+        (not one.unexplained[row], -float(one.seen.absolute[row]), _shown(one, int(row)))
+        for one in compared
+        for row in np.lexsort((-one.seen.absolute, ~one.seen.flipped, ~one.unexplained))[:_SHOWN]
+        if one.seen.absolute[row] > 0 or one.seen.flipped[row]
+    ]
+    found.sort(key=lambda entry: entry[:2])
+    return tuple(row for *_, row in found[:_SHOWN])
+
+
+def _flips(compared: Sequence[_Compared]) -> tuple[DifferingRow, ...]:
+    """Return rows with another label, the unexplained first, then those of real data."""
+    found = [
+        (not one.unexplained[row], one.probe.origin not in _REAL, _shown(one, int(row)))
+        for one in compared
+        for row in np.flatnonzero(one.seen.flipped)[: 20 * _KEPT_FLIPS]
+    ]
+    found.sort(key=lambda entry: entry[:2])
+    return tuple(row for *_, row in found[:_KEPT_FLIPS])
+
+
+def _shown(one: _Compared, row: int) -> DifferingRow:
+    rows = one.probe.rows
+    real = one.probe.origin == "data" and not isinstance(rows, np.ndarray)
+    return DifferingRow(
+        row=int(rows.index[row]) if real else row,
+        origin=one.probe.origin,
+        inputs=tables.show(rows, row)[:500],
+        native=_said(one.native, row),
+        converted=_said(one.converted, row) if one.converted else one.refusal,
+        difference=float(one.seen.absolute[row]),
+        flipped=bool(one.seen.flipped[row]),
+        cause=one.cause(row),
+    )
+
+
+def _said(answers: Answers, row: int) -> str:
+    shown = [
+        f"{name} {values[row] if row < len(values) else f'of shape {values.shape}'}"
+        for name, values in answers.items()
+    ]
+    return ", ".join(shown)[:200]

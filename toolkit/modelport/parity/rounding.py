@@ -1,0 +1,133 @@
+"""Whether float32 explains a difference: the native model is asked for rows next to the row.
+
+A graph in float32 sees a row that differs from the given one by up to half a unit in its last
+digit, and rounds as much again in every step. So the native model answers rows that differ from
+the given one by no more than a few such digits. If it gives the converted model's answer for
+one of them (or answers on both sides of it), the difference is one that float32 cannot tell;
+if it never does, the conversion is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelport.convert.base import LABEL
+from modelport.parity import rows as tables
+from modelport.parity.compare import Tolerance, compare, plain
+
+if TYPE_CHECKING:
+    from modelport.convert.base import NativeModel
+    from modelport.parity.compare import Answers
+
+_ULP = 2.0**-24
+_DIGITS = 4.0  # how many units in float32's last digit a neighbour may be away
+_ROUNDS = (8, 32, 128)  # neighbours asked for each row; the next round only where none explained
+_MOST_ROWS = 4_000  # of differing rows, so many are looked into
+
+
+def explained(
+    native: NativeModel,
+    rows: Any,
+    converted: Answers,
+    fixed: Collection[str],
+    tolerance: Tolerance,
+    scales: dict[Any, float],
+) -> np.ndarray[Any, Any]:
+    """Tell for each of n rows whether float32 rounding explains the converted answer; [n].
+
+    Args:
+        native: The model that is right.
+        rows: The rows on which the converted one differs: a DataFrame, or an array [n, ...].
+        converted: What it answered.
+        fixed: Columns whose values are categories, and have no neighbours.
+        tolerance: What counts as the same answer.
+        scales: Magnitude of each column's data: a small number beside large ones is computed
+            with their digits.
+    """
+    rng = np.random.default_rng(0)
+    found = np.zeros(len(rows), dtype=bool)
+    for neighbours in _ROUNDS:
+        open_rows = np.flatnonzero(~found)[:_MOST_ROWS]
+        if not len(open_rows):
+            break
+        part = tables.take(rows, open_rows)
+        repeated = tables.repeat(part, neighbours * len(open_rows))
+        moved = _neighbour(repeated, fixed, scales, rng)
+        given = {name: np.asarray(values)[open_rows] for name, values in converted.items()}
+        found[open_rows] = _matches(native, moved, given, neighbours, tolerance)
+    return found
+
+
+def magnitudes(base: Any) -> dict[Any, float]:
+    """Return the magnitude of every numeric column: the median of its absolute values."""
+    if isinstance(base, np.ndarray):
+        return {}
+    found = {}
+    for name in base.columns:
+        if tables.numeric(base[name]):
+            known = np.abs(base[name].to_numpy(dtype=float))
+            known = known[np.isfinite(known)]
+            found[name] = float(np.median(known)) if len(known) else 0.0
+    return found
+
+
+def _neighbour(
+    rows: Any, fixed: Collection[str], scales: dict[Any, float], rng: np.random.Generator
+) -> Any:
+    """Return the rows, each number moved by a few of float32's digits."""
+    if isinstance(rows, np.ndarray):
+        return rows if rows.dtype.kind != "f" else _moved(rows, 0.0, rng).astype(rows.dtype)
+    moved = rows.copy()
+    for name in rows.columns:
+        if str(name) not in fixed and rows[name].dtype.kind == "f":
+            values = rows[name].to_numpy(dtype=float)
+            moved[name] = _moved(values, scales.get(name, 0.0), rng)
+    return moved
+
+
+def _moved(
+    values: np.ndarray[Any, Any], scale: float, rng: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    digit = _ULP * np.maximum(np.abs(values), scale)
+    return np.asarray(values + digit * rng.uniform(-_DIGITS, _DIGITS, values.shape))
+
+
+def _matches(
+    native: NativeModel,
+    moved: Any,
+    given: Answers,
+    neighbours: int,
+    tolerance: Tolerance,
+) -> np.ndarray[Any, Any]:
+    """Tell for each row whether some neighbour's answer, or two around it, is the given one."""
+    answers = native.answer(moved)
+    repeated = {name: np.concatenate([values] * neighbours) for name, values in given.items()}
+    classes = getattr(native, "classes", None)
+    same = ~compare(answers, repeated, classes, tolerance).failed
+    hit = same.reshape(neighbours, -1).any(axis=0)
+    return np.asarray(hit | _surrounded(answers, given, neighbours, tolerance))
+
+
+def _surrounded(
+    answers: Answers, given: Answers, neighbours: int, tolerance: Tolerance
+) -> np.ndarray[Any, Any]:
+    """Tell where every output lies within the range of the neighbours' answers."""
+    rows = len(next(iter(given.values())))
+    inside = np.ones(rows, dtype=bool)
+    for name, values in answers.items():
+        if name not in given:
+            return np.zeros(rows, dtype=bool)
+        spread = plain(values).reshape(neighbours, rows, -1)
+        mine = plain(given[name]).reshape(rows, -1)
+        if mine.shape[1] != spread.shape[2]:
+            return np.zeros(rows, dtype=bool)
+        if name.startswith(LABEL) or spread.dtype.kind != "f":
+            inside &= (spread == mine).any(axis=0).all(axis=1)
+            continue
+        leeway = tolerance.absolute + tolerance.relative * np.abs(mine)
+        low, high = spread.min(axis=0) - leeway, spread.max(axis=0) + leeway
+        inside &= ((mine >= low) & (mine <= high)).all(axis=1)
+    return inside
