@@ -14,7 +14,7 @@ demo clean: export MODELPORT_HOME ?= $(DEMO)
 demo: export MLFLOW_TRACKING_URI ?= sqlite:///$(DEMO)/mlflow.db
 demo: export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test lint format bench fuzz faults-serving clean
+.PHONY: help install demo test lint format bench sweep fuzz faults-serving clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,6 +58,9 @@ format: install ## Put the code into shape
 
 bench: install ## Measure the runtime against its rivals, and write the README's table (half an hour)
 	$(BIN)/python -m benchmarks --write-readme
+
+sweep: install ## Carry every kind of model from training to the wire; write docs/sweep.md (15 minutes)
+	$(BIN)/python -m benchmarks.sweep --write
 
 fuzz: install ## Send the runtime 100,000 damaged requests (some minutes)
 	$(BIN)/python tests/serving/fuzz.py --requests 100000

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry the models; the exit status is 1 when one failed or was wrongly certified."""
     given = _parser().parse_args(arguments)
     names = [
-        name for name in catalogue() if not given.only or any(word in name for word in given.only)
+        case.name
+        for case in catalogue().values()
+        if not given.only or any(word in f"{case.kind} {case.name}" for word in given.only)
     ]
     if not names:
         say(f"no model is called {' or '.join(given.only)}")
@@ -71,7 +73,7 @@ def _is_bad(model: dict[str, Any]) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__)
     add = parser.add_argument
-    add("only", nargs="*", metavar="WORD", help="models whose names have one of the words")
+    add("only", nargs="*", metavar="WORD", help="models whose kind or name has one of the words")
     add("--workers", type=int, default=2, help="processes that work side by side (default: 2)")
     add("--write", action="store_true", help=f"write {PAGE.name} and the README's counts")
     return parser

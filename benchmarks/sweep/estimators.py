@@ -37,7 +37,7 @@ _OTHER_TABLES = {
     "MultiOutputRegressor": ("diabetes, two targets",),
     "RegressorChain": ("diabetes, two targets",),
     "MultiOutputClassifier": ("wine, two labels",),
-    "ClassifierChain": ("wine, two labels",),
+    "ClassifierChain": ("wine, two yes or no",),
     "FixedThresholdClassifier": ("breast cancer",),
     "TunedThresholdClassifierCV": ("breast cancer",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Answers = Mapping[str, Array]
 Answer = Callable[["pd.DataFrame"], Answers]
+Scores = tuple[Array, Sequence[Any]]
+"""The score of every class [n, k], and the classes in that order."""
 
 TOLERANCE = 1e-3
 _NEIGHBOURS = 32
@@ -37,7 +39,10 @@ class Difference:
 
 
 def compare(
-    native: Answer, given: Answer, rows: pd.DataFrame, scores: Callable[[pd.DataFrame], Any]
+    native: Answer,
+    given: Answer,
+    rows: pd.DataFrame,
+    scores: Callable[[pd.DataFrame], Mapping[str, Scores]],
 ) -> Difference:
     """Compare two models on n rows.
 
@@ -45,8 +50,7 @@ def compare(
         native: What is right.
         given: What is compared with it.
         rows: The rows.
-        scores: The native model's score of every class [n, k] in the order of its classes, and
-            the classes; None for a model without any.
+        scores: By the name of an output of labels: what the native model holds of every class.
     """
     expected = native(rows)
     answered = given(rows)
@@ -57,7 +61,9 @@ def compare(
     examined = apart[np.linspace(0, len(apart) - 1, min(len(apart), _EXAMINED)).astype(int)]
     some = rows.iloc[examined].reset_index(drop=True)
     theirs = {name: np.asarray(values)[examined] for name, values in answered.items()}
-    explained = _rounded(native, theirs, some, scale) | _tied(theirs, some, scores)
+    ours = {name: np.asarray(values)[examined] for name, values in expected.items()}
+    held = {name: one for name, one in scores(some).items() if name in theirs}
+    explained = _rounded(native, theirs, some, scale) | _tied(ours, theirs, scale, held)
     share = len(apart) / len(rows)
     return Difference(len(rows), share, share * float(np.mean(~explained)))
 
@@ -125,17 +131,20 @@ def _neighbour(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return rows.assign(**moved)
 
 
-def _tied(given: Answers, rows: pd.DataFrame, scores: Callable[[pd.DataFrame], Any]) -> Array:
-    """Tell the rows where the native model holds the other label as likely as its own."""
-    nothing = np.zeros(len(rows), dtype=bool)
-    found = scores(rows)
-    labels = next(iter(given.values()))
-    if found is None or np.ndim(labels) != 1:
-        return nothing
-    held, classes = found
-    chosen = labels.astype(object)[:, None] == np.asarray(classes).astype(object)[None, :]
-    if chosen.shape != held.shape:
-        return nothing
-    top = held.max(axis=1)
-    own = np.where(chosen, held, -np.inf).max(axis=1)
-    return np.asarray(top - own <= _TIE * np.maximum(1.0, np.abs(top)))
+def _tied(
+    expected: Answers,
+    given: Answers,
+    scale: Mapping[str, Any],
+    scores: Mapping[str, Scores],
+) -> Array:
+    """Tell the rows where nothing but labels differ that the native model holds as likely."""
+    rest = {name: values for name, values in expected.items() if name not in scores}
+    tied = np.ones(len(next(iter(given.values()))), dtype=bool)
+    if rest:
+        tied &= ~differing(rest, given, scale)
+    for name, (held, classes) in scores.items():
+        chosen = given[name].astype(object)[:, None] == np.asarray(classes).astype(object)[None, :]
+        top = held.max(axis=1)
+        own = np.where(chosen, held, -np.inf).max(axis=1)
+        tied &= top - own <= _TIE * np.maximum(1.0, np.abs(top))
+    return tied & bool(scores)

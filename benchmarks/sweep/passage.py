@@ -174,7 +174,13 @@ class _Passage:
 
     def _judge(self, native: Model, graph: Model) -> None:
         rows = fresh(self._rows, _FRESH_ROWS, unseen=self._case.unseen)
-        seen = judging.compare(native.answer, graph.answer, rows, self._scores)
+        try:
+            seen = judging.compare(native.answer, graph.answer, rows, self._scores)
+        except Exception:
+            if self._verdict.outcome != "refused":
+                raise
+            self._verdict.blame = "the converter: its graph fails"
+            return
         self._verdict.rows = seen.rows
         self._verdict.differing, self._verdict.unexplained = seen.differing, seen.unexplained
         if self._verdict.outcome == "refused":
@@ -188,34 +194,47 @@ class _Passage:
         double = _in_double(self._model, rows)
         if double is None:
             return "the converter, or float32"
-        agreed = judging.compare(native.answer, lambda _: double, rows, lambda _: None)
+        agreed = judging.compare(native.answer, lambda _: double, rows, lambda _: {})
         return "float32 arithmetic" if agreed.differing <= _WRONG else "the converter"
 
-    def _scores(self, rows: pd.DataFrame) -> Any:
+    def _scores(self, rows: pd.DataFrame) -> dict[str, judging.Scores]:
+        """Return what the model holds of every class, by the output that names the likeliest."""
         finds_outliers = isinstance(self._model, OutlierMixin)
         classes = [-1, 1] if finds_outliers else getattr(self._model, "classes_", None)
-        for name in ("predict_proba", "decision_function"):
-            if hasattr(self._model, name) and classes is not None and np.ndim(classes[0]) == 0:
-                held = np.asarray(getattr(self._model, name)(rows))
-                return (np.column_stack([-held, held]) if held.ndim == 1 else held), classes
-        return None
+        ask = getattr(self._model, "predict_proba", None)
+        ask = ask or getattr(self._model, "decision_function", None)
+        if classes is None or ask is None:
+            return {}
+        held = ask(rows)
+        if isinstance(held, list):
+            targets = enumerate(zip(held, classes, strict=True))
+            return {f"label_{number}": one for number, one in targets}
+        if isinstance(classes, list) and not finds_outliers:
+            return {}
+        held = np.column_stack([-held, held]) if held.ndim == 1 else held
+        if held.shape[1] != len(classes):  # scores of pairs
+            return {}
+        return {"prediction" if finds_outliers else "label": (held, classes)}
 
     def _package(self, resolution: Resolution, conversion: Conversion, onnx: str) -> Path:
         """Register the graph as the release does; return the folder that MLflow keeps."""
         import mlflow
 
+        package, beside = self._folder / "package", self._folder / "beside"
+        beside.mkdir()
         with mlflow.start_run() as run:
             tracking.log_onnx(
-                run.info.run_id,
-                f"{resolution.name}-onnx",
-                Path(onnx).read_bytes(),
-                resolution,
-                conversion,
-                RuntimeSettings(),
-                None,
-                self._folder / "package",
+                run_id=run.info.run_id,
+                name=f"{resolution.name}-onnx",
+                graph=Path(onnx).read_bytes(),
+                resolution=resolution,
+                conversion=conversion,
+                runtime=RuntimeSettings(),
+                example=None,
+                beside=str(beside),
+                folder=str(package),
             )
-        return self._folder / "package"
+        return package
 
     def _serve(self, folder: Path, model: Model) -> None:
         rows = fresh(self._rows, _WIRE_ROWS, seed=1, unseen=self._case.unseen)

@@ -128,11 +128,19 @@ def _two_targets() -> Table:
 def _two_labels() -> Table:
     """Wine: its cultivar, and whether it is strong, as a second label."""
     whole = _bundled(datasets.load_wine)
-    strong = (whole.rows["alcohol"] > whole.rows["alcohol"].median()).astype("int64")
-    return Table(
-        whole.rows.drop(columns="alcohol"),
-        pd.DataFrame({"cultivar": whole.target, "strong": strong}),
-    )
+    labels = {"cultivar": whole.target, "strong": _is_high(whole.rows["alcohol"])}
+    return Table(whole.rows.drop(columns="alcohol"), pd.DataFrame(labels))
+
+
+def _two_yes_or_no() -> Table:
+    """Wine: whether it is strong, and whether it is dark."""
+    whole = _bundled(datasets.load_wine)
+    names = ["alcohol", "color_intensity"]
+    return Table(whole.rows.drop(columns=names), whole.rows[names].apply(_is_high))
+
+
+def _is_high(column: pd.Series) -> pd.Series:
+    return (column > column.median()).astype("int64")
 
 
 def _cellar() -> Table:
@@ -224,6 +232,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "diabetes, one column": _one_column,
     "diabetes, two targets": _two_targets,
     "wine, two labels": _two_labels,
+    "wine, two yes or no": _two_yes_or_no,
     "wine, in fifths": _counts,
     "wine, with gaps": _wine_with_gaps,
     "cellar": _cellar,

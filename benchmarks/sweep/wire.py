@@ -37,7 +37,7 @@ def served(folder: Path, log: str, *, natively: bool) -> Iterator[str]:
     """
     ports = Ports.free()
     arguments = ["--allow-pickle"] if natively else []
-    command = serving(folder, ports, "--enable_grpc=false", *arguments)
+    command = serving(folder, ports, "--enable_grpc=false", "--shutdown_seconds=0.1", *arguments)
     with running(log, command, {}, core=None) as server:
         url = f"http://{HOST}:{ports.http}"
         _wait(server, url)

@@ -32,14 +32,18 @@ def carried(names: Sequence[str], root: Path, workers: int) -> Iterator[Verdict]
         initargs=(str(root),),
         context=get_context("spawn"),
     )
-    with pool:
-        waiting = {
-            pool.schedule(carry, [name, str(root)], timeout=MODEL_SECONDS): name for name in names
-        }
+    waiting = {
+        pool.schedule(carry, [name, str(root)], timeout=MODEL_SECONDS): name for name in names
+    }
+    try:
         while waiting:
             done = wait(waiting, return_when=FIRST_COMPLETED).done
             for future in [one for one in waiting if one in done]:
                 yield _verdict(future, waiting.pop(future), root)
+    finally:
+        # The models that nobody waits for any more are not carried.
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
 
 
 def _begin(root: str) -> None:

@@ -118,6 +118,7 @@ def explain(
     resolution: Input[Artifact],
     data: str,
     target: str,
+    background: Output[Artifact],
     report: Output[Artifact],
 ) -> None:
     """Explain its answers with SHAP."""
@@ -129,6 +130,7 @@ def explain(
         resolution=resolution.path,
         data=data,
         target=target,
+        background=background.path,
         report=report.path,
     )
 
@@ -140,6 +142,7 @@ def log(
     namespace: str,
     source: Input[Model],
     onnx: Input[Model],
+    background: Input[Artifact],
     resolution: Input[Artifact],
     conversion: Input[Artifact],
     certificate: Input[Artifact],
@@ -159,6 +162,7 @@ def log(
         namespace=namespace,
         source=source.path,
         onnx=onnx.path,
+        background=background.path,
         reports={
             "resolution": resolution.path,
             "conversion": conversion.path,
@@ -185,12 +189,20 @@ def deploy(
     dossier: Input[Artifact],
     gates: Input[Artifact],
     package: Input[Model],
+    explainer: bool,
     report: Output[Artifact],
 ) -> None:
     """Apply the InferenceService and wait until it is ready."""
     from modelport.workbench import step
 
-    step("deploy", dossier=dossier.path, gates=gates.path, package=package.path, report=report.path)
+    step(
+        "deploy",
+        dossier=dossier.path,
+        gates=gates.path,
+        package=package.path,
+        explainer=explainer,
+        report=report.path,
+    )
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -18,6 +18,7 @@ def release(
     target: str = "",
     slo: str = "",
     require_onnx: bool = False,
+    explainer: bool = False,
 ) -> None:
     """Resolve, convert, certify, evaluate, benchmark, explain, log, gate, deploy, verify.
 
@@ -30,6 +31,7 @@ def release(
         target: Name of their target column; empty for none.
         slo: Gates, such as `p99<50ms, accuracy>=0.9`; empty for none.
         require_onnx: Stop when the model cannot be converted.
+        explainer: Let the service explain its answers, too.
     """
     resolved = components.resolve(model=model).outputs
     given = {"source": resolved["source"], "resolution": resolved["report"]}
@@ -46,6 +48,7 @@ def release(
         namespace=namespace,
         source=resolved["source"],
         onnx=converted["onnx"],
+        background=explained.outputs["background"],
         resolution=resolved["report"],
         conversion=converted["report"],
         certificate=certified.outputs["report"],
@@ -56,7 +59,7 @@ def release(
     gated = components.gate(dossier=logged["report"], slo=slo)
     known = {"dossier": logged["report"], "gates": gated.outputs["report"]}
     with dsl.If(gated.outputs["Output"] == True, "gates passed"):  # noqa: E712 - KFP compares
-        deployed = components.deploy(**known, package=logged["package"])
+        deployed = components.deploy(**known, package=logged["package"], explainer=explainer)
         components.verify(
             **known,
             deployment=deployed.outputs["report"],

@@ -130,7 +130,7 @@ class ColumnMapping(InputMapping):
     def __init__(self, specs: Sequence[TensorSpec], columns: Sequence[Column]) -> None:
         by_name = {str(column.name): column for column in columns}
         self._specs = {
-            spec.name: replace(spec, nullable=spec.nullable and _may_be_null(by_name[spec.name]))
+            spec.name: replace(spec, nullable=_takes_null(spec, by_name[spec.name]))
             for spec in specs
         }
         self._order = dict.fromkeys(by_name)
@@ -276,9 +276,16 @@ def _column_spec(table: TensorSpec, column: Column) -> TensorSpec:
     return TensorSpec(str(column.name), table.datatype, (-1,), nullable=table.nullable)
 
 
-def _may_be_null(column: Column) -> bool:
-    """Tell whether MLflow allows nulls: whole numbers and booleans cannot be missing."""
-    return column.type in (*_FLOAT_TYPES, "string", "datetime", "binary") or not column.required
+def _takes_null(spec: TensorSpec, column: Column) -> bool:
+    """Tell whether a column may hold nulls.
+
+    MLflow allows them in any but whole numbers and booleans. A graph, which knows no missing
+    text, takes them only where the model was trained on some.
+    """
+    if spec.datatype == "BYTES" and not spec.nullable:
+        return not column.required
+    may_be = column.type in (*_FLOAT_TYPES, "string", "datetime", "binary") or not column.required
+    return spec.nullable and may_be
 
 
 def _row_count(name: str, array: Array) -> int:

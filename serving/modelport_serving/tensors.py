@@ -96,8 +96,9 @@ def from_json(name: str, datatype: object, shape: object, data: object) -> Array
 
     Or it is a flat array, where the parser made one of numbers of the right kind.
 
-    `null` is a missing value in a float tensor and becomes NaN. `InvalidInput` names the input,
-    what was expected and what was given.
+    `null` is a missing value: NaN in a float tensor, None in a BYTES tensor, which `cast` refuses
+    where the model takes none. `InvalidInput` names the input, what was expected and what was
+    given.
     """
     dtype = dtype_of(name, datatype)
     if isinstance(data, np.ndarray):
@@ -346,7 +347,7 @@ def _fits(item: object, kind: str) -> bool:
 def _strings(name: str, values: list[Any]) -> Array:
     array = _objects(name, values)
     for item in array.reshape(-1):
-        if type(item) is not str:
+        if item is not None and type(item) is not str:
             raise InvalidInput(
                 f"input {name!r}: expected BYTES (strings), {_json_name(item)} given"
             )
@@ -379,7 +380,9 @@ def _json_name(value: object) -> str:
 def _texts(name: str, array: Array, spec: TensorSpec) -> Array:
     """Decode the `bytes` of a BYTES tensor: models take text."""
     flat = array.reshape(-1)
-    if all(type(item) is str or (spec.nullable and item is None) for item in flat):
+    if not spec.nullable and any(item is None for item in flat):
+        raise InvalidInput(f"input {name!r}: expected {spec.datatype}, null given")
+    if all(type(item) is str or item is None for item in flat):
         return array
     out = np.empty(flat.shape, np.object_)
     try:

@@ -2,12 +2,14 @@
 
 `behaviour.json` in the folder: `answer` (what it predicts), `fail` (a message: it ends with exit
 code 3 before it is ready), `never_ready` (true: its readiness stays 503). A request to `/hold`
-is answered once the folder has a file `release`.
+is answered once the folder has a file `release`. With `--predictor_host` it is an explainer, whose
+answers hold its predictor's; `fail` is the predictor's own then, `explainer_fails` the explainer's.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import signal
@@ -23,6 +25,7 @@ parser.add_argument("--model_dir", type=Path)
 parser.add_argument("--http_port", type=int)
 parser.add_argument("--host")
 parser.add_argument("--enable_grpc")
+parser.add_argument("--predictor_host")
 arguments, rest = parser.parse_known_args()
 behaviour = json.loads((arguments.model_dir / "behaviour.json").read_text())
 
@@ -35,7 +38,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/":
             self.answer(200, {"status": "alive"})
         elif self.path == "/v2/health/ready":
-            self.answer(503 if behaviour.get("never_ready") else 200, {})
+            self.answer(
+                503 if behaviour.get("never_ready") or not predictor_is_ready() else 200, {}
+            )
         elif self.path == "/hold":
             (arguments.model_dir / "holding").touch()
             while not (arguments.model_dir / "release").exists():
@@ -49,8 +54,14 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"error": f"no {self.path}"})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(200, {"predictions": [behaviour["answer"]], "pid": os.getpid()})
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.path.partition("?")[0].endswith((":explain", "/explain")):
+            self.answer(200, {"predictions": [behaviour["answer"]], "pid": os.getpid()})
+        elif arguments.predictor_host is None:
+            self.answer(501, {"error": "no explainer"})
+        else:
+            status, asked = ask_predictor("POST", "/v1/models/tumor:predict", body)
+            self.answer(status, {"explanations": asked, "path": self.path, "pid": os.getpid()})
 
     def answer(self, status: int, document: object) -> None:
         body = json.dumps(document).encode()
@@ -67,7 +78,26 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-if "fail" in behaviour:
+def ask_predictor(method: str, path: str, body: bytes | None = None) -> tuple[int, object]:
+    host, slash, prefix = arguments.predictor_host.partition("/")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    try:
+        connection.request(method, f"{slash}{prefix}{path}", body)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def predictor_is_ready() -> bool:
+    if arguments.predictor_host is None:
+        return True
+    return ask_predictor("GET", "/v2/health/ready")[0] == 200
+
+
+if arguments.predictor_host is not None:
+    behaviour["fail"] = behaviour.get("explainer_fails")
+if behaviour.get("fail"):
     sys.stderr.write(f"{behaviour['fail']}\n")
     sys.exit(3)
 server = Server((arguments.host, arguments.http_port), Handler)

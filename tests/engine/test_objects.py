@@ -103,12 +103,57 @@ def test_every_field_that_is_not_acted_on_is_named() -> None:
 
 def test_only_what_a_process_depends_on_is_in_the_template() -> None:
     plain = parse(document()).components.template
-    assert parse(document(spec__predictor__minReplicas=3)).predictor.template == plain
-    assert parse(document(spec__predictor__timeout=3)).predictor.template == plain
-    assert parse(document(spec__predictor__model__args=["--x"])).predictor.template != plain
+    assert parse(document(spec__predictor__minReplicas=3)).components.template == plain
+    assert parse(document(spec__predictor__timeout=3)).components.template == plain
+    assert parse(document(spec__predictor__model__args=["--x"])).components.template != plain
 
 
 def test_a_storage_uri_is_decoded() -> None:
     assert storage_path("file:///a%20b/c") == Path("/a b/c")
     assert storage_path("file://localhost/a") == Path("/a")
     assert storage_path("/a b") == Path("/a b")
+
+
+def explainer(**container: Any) -> dict[str, Any]:
+    env = [{"name": "STORAGE_URI", "value": "file:///models/1"}]
+    args = ["--model_dir=/mnt/models", "--explainer=shap"]
+    whole = {"name": "kserve-container", "image": "modelport-runtime:1", "args": args, "env": env}
+    return {"containers": [{**whole, **container}]}
+
+
+def test_an_explainer_is_a_part_of_the_revision() -> None:
+    service = parse(document(spec__explainer=explainer()))
+    assert service.unhonoured == ()
+    assert service.components.replicas == {"predictor": 1, "explainer": 1}
+    assert service.components.storage_uris == ["/models/1", "file:///models/1"]
+    template = service.components.template
+    assert parse(document(spec__explainer={**explainer(), "timeout": 9})).components.template == (
+        template
+    )
+    other = explainer(args=["--explainer=mine:Own"])
+    assert parse(document(spec__explainer=other)).components.template != template
+    assert parse(document()).components.template == {"model": template["model"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"containers": []}, "spec.explainer.containers is wrong"),
+        (explainer(args=["--predictor_host=h"]), r"containers\[0\].args '--predictor_host=h' cann"),
+        (
+            explainer(env=[{"name": "STORAGE_URI", "value": "s3://b"}]),
+            "STORAGE_URI 's3://b' is not",
+        ),
+        ([], "spec.explainer is wrong"),
+    ],
+)
+def test_what_is_wrong_with_an_explainer(changes: Any, words: str) -> None:
+    with pytest.raises(InvalidObject, match=words):
+        parse(document(spec__explainer=changes))
+
+
+def test_another_image_is_said_not_to_run() -> None:
+    service = parse(document(spec__explainer=explainer(image="other/explainer:2")))
+    assert service.unhonoured == (
+        "spec.explainer.containers[0].image (modelport's runtime is run instead)",
+    )

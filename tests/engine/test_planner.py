@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,3 +69,14 @@ def test_plan(
 
 def _parts(counts: Mapping[str, int]) -> dict[Part, int]:
     return {Part(name): count for name, count in counts.items()}
+
+
+def test_a_revision_is_up_when_all_its_components_are() -> None:
+    plain = revision(1, "Ready")
+    explained = replace(revision(2, "Pending"), template={"explainer": {}})
+    old, predictor, explainer = Part("r1"), Part("r2"), Part("r2", "explainer")
+    wanted = {"predictor": 2, "explainer": 1}
+    coming = plan([plain, explained], "r1", wanted, {old: 2, predictor: 2})
+    assert coming == Plan({old: 2, predictor: 2, explainer: 1}, (("r1", 100),))
+    come = plan([plain, explained], "r1", wanted, {old: 2, predictor: 2, explainer: 1})
+    assert come == Plan({predictor: 2, explainer: 1}, (("r2", 100),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,3 +68,38 @@ def test_an_onnx_model_is_served_replaced_and_kept(
             home.deploy(home.service(broken))
     assert load.failures == []
     assert load.answers[-1] == [9.0]
+
+
+def test_an_explainer_asks_its_predictor_through_the_gateway(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELPORT_ENGINE_RUNTIME")
+    home.start()
+    folder = linear_model(home.folder / "one", 2.0)
+    (folder / "explainer").mkdir()
+    background = {"columns": None, "rows": [[0.0, 0.0], [2.0, 4.0]], "output": "y"}
+    (folder / "explainer" / "background.json").write_text(json.dumps(background))
+    document = home.service(folder)
+    container = {
+        "name": "kserve-container",
+        "image": "modelport-explainer",
+        "args": ["--explainer=shap", "--model_dir=/mnt/models", "--predictor_protocol=v2"],
+        "env": [{"name": "STORAGE_URI", "value": f"file://{folder}"}],
+    }
+    document["spec"]["explainer"] = {"containers": [container]}
+    url = home.deploy(document)["status"]["url"]
+
+    status, answer = home.request(url, "/v1/models/tumor:explain", b'{"instances": [[3, 5]]}')
+    assert status == 200, answer
+    (one,) = answer["explanations"]
+    # y = 2 (x0 + x1), against background means of 1 and 2.
+    assert (one["base_value"], one["output_value"]) == (6.0, 16.0)
+    assert one["values"] == pytest.approx({"0": 4.0, "1": 6.0})
+    assert one["residual"] == pytest.approx(0, abs=1e-6)
+
+    inputs = b'{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [3, 5]}]}'
+    status, answer = home.request(url, "/v2/models/tumor/explain", inputs)
+    outputs = {item["name"]: item["data"] for item in answer["outputs"]}
+    assert status == 200, answer
+    assert outputs["values"] == pytest.approx([4.0, 6.0])
+    assert home.request(url, "/v2/models/tumor/infer", inputs)[1]["outputs"][0]["data"] == [16.0]

@@ -42,24 +42,29 @@ def facts(*states: RevisionState, ready: int = 0, old_ready: int = 0, **changes:
         rolled_out=served[-1] if served else None,
         previous=served[-2] if len(served) > 1 else None,
     )
+    template = changes.pop("template", {})
     revisions = [
         Revision(
             Key("default", "tumor"),
             name,
             1,
-            {},
+            template,
             "then",
             state,
             FAILURE | {"modelRevisionName": name} if state == "Failed" else None,
         )
         for name, state in zip(names, states, strict=True)
     ]
+    explained = {Part(names[-1], "explainer"): changes.pop("explainer_ready", 0)}
     known: dict[str, Any] = {
         "service": service,
         "revisions": revisions,
         "traffic": ((service.rolled_out, 100),) if service.rolled_out else (),
         "wanted": {"predictor": 1},
-        "ready": {Part(name): count for name, count in zip(names[::-1], (ready, old_ready), strict=False)},
+        "ready": {
+            Part(name): count for name, count in zip(names[::-1], (ready, old_ready), strict=False)
+        }
+        | explained,
         "started": {Part(names[-1]): 1},
         "crashes": {},
         "url": "http://127.0.0.1:8780/serving/default/tumor",
@@ -67,6 +72,7 @@ def facts(*states: RevisionState, ready: int = 0, old_ready: int = 0, **changes:
     return Facts(**{**known, **changes})
 
 
+EXPLAINED = {"template": {"explainer": {}}, "wanted": {"predictor": 1, "explainer": 1}}
 CASES = {
     "first revision, not started": facts("Pending", started={}),
     "first revision, starting": facts("Pending"),
@@ -81,6 +87,9 @@ CASES = {
     ),
     "engine just restarted": facts("Ready"),
     "gateway down": facts("Ready", ready=1, url=None),
+    "explainer starting": facts("Pending", ready=1, **EXPLAINED),
+    "explainer ready": facts("Ready", ready=1, explainer_ready=1, **EXPLAINED),
+    "explainer crashed": facts("Ready", ready=1, crashes={"explainer": CRASH}, **EXPLAINED),
     "fields not honoured": facts("Ready", ready=1, unhonoured=("spec.predictor.batcher",)),
 }
 

@@ -156,3 +156,18 @@ def test_the_state_of_a_newer_version_is_refused(path: Path) -> None:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StorageFailed, match="newer version of modelport"):
         Store(path)
+
+
+def test_replicas_of_an_earlier_version_are_predictors(path: Path, store: Store) -> None:
+    record = ReplicaRecord(KEY, "tumor-predictor-00001", 1, 42, 1.5, 20000, ready=True)
+    store.add_replica(record)
+    store.close()
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE replicas DROP COLUMN component")
+        database.execute("PRAGMA user_version = 1")
+    again = Store(path)
+    assert again.replicas() == [record]
+    explainer = replace(record, pid=43, component="explainer")
+    again.add_replica(explainer)
+    assert again.replicas() == [record, explainer]
+    again.close()

@@ -96,6 +96,7 @@ DOSSIER = {
                 "concurrency": 1,
                 "requests": 10,
                 "p50_ms": 1.0,
+                "p90_ms": 1.5,
                 "p95_ms": 2.0,
                 "p99_ms": 3.0,
                 "max_ms": 4.0,

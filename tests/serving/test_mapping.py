@@ -154,6 +154,24 @@ def test_columns_refuse_rows(by_column: InputMapping, instances: list[Any], mess
     assert message in str(refusal.value)
 
 
+def test_a_graph_takes_missing_text_where_the_signature_has_some() -> None:
+    mapping = mapping_for(
+        [TensorSpec("s", "BYTES", (-1, 1)), TensorSpec("t", "BYTES", (-1, 1))],
+        [Column("s", "string", required=False), Column("t", "string")],
+    )
+    text, gap = np.array(["a"], object), np.array([None], object)
+
+    assert mapping.rows([[None, "a"]])["s"].tolist() == [[None]]
+    assert mapping.rows([{"t": "a"}])["s"].tolist() == [[None]]
+    assert mapping.tensors({"s": gap, "t": text})["s"].tolist() == [[None]]
+    for refused in (
+        lambda: mapping.rows([["a", None]]),
+        lambda: mapping.tensors({"t": gap, "s": text}),
+    ):
+        with pytest.raises(InvalidInput, match="input 't': expected BYTES, null given"):
+            refused()
+
+
 def test_columns_that_the_model_does_not_take_are_let_through() -> None:
     mapping = mapping_for(
         [TensorSpec("b", "INT64", (-1, 1))], [Column("a", "string"), Column("b", "long")]

@@ -109,7 +109,7 @@ class TestOverTheWire:
 
     def test_a_class_may_be_chosen(self, pair: Any, tumor: Any) -> None:
         rows = records(tumor.rows.iloc[:1])
-        (first,) = explained(pair, {"instances": rows, "parameters": {"class": 0}})
+        (first,) = explained(pair, {"instances": rows, "parameters": {"output": 0}})
         (second,) = explained(pair, {"instances": rows})
         assert first["output"] == "probabilities[0]"
         assert first["base_value"] + second["base_value"] == pytest.approx(1, abs=1e-6)
@@ -117,7 +117,7 @@ class TestOverTheWire:
     @pytest.mark.parametrize(
         ("content", "why"),
         [
-            ({"instances": [[1.0] * 30], "parameters": {"class": 2}}, "'class' is 0 to 1, not 2"),
+            ({"instances": [[1.0] * 30], "parameters": {"output": 2}}, "'output' is 0 to 1, not 2"),
             ({"instances": [[1.0] * 30], "parameters": [1]}, "must be an object"),
             ({"instances": [[1.0] * 29]}, "30 features"),
             ({"instances": [{"mean radius": 1.0}]}, "30 features"),

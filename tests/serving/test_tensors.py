@@ -146,6 +146,15 @@ def test_null_is_nan_in_a_float_tensor() -> None:
     assert array[1] == 2
 
 
+def test_null_in_a_bytes_tensor_is_for_models_that_take_it() -> None:
+    array = tensors.from_json("x", "BYTES", [2], [None, "a"])
+
+    nullable = TensorSpec("x", "BYTES", (-1,), nullable=True)
+    assert tensors.cast("x", array, nullable).tolist() == [None, "a"]
+    with pytest.raises(InvalidInput, match="input 'x': expected BYTES, null given"):
+        tensors.cast("x", array, TensorSpec("x", "BYTES", (-1,)))
+
+
 @pytest.mark.parametrize(
     ("given_dtype", "datatype"),
     [

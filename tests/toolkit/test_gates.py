@@ -10,6 +10,7 @@ LATENCY = Latency(
     concurrency=1,
     requests=100,
     p50_ms=1.0,
+    p90_ms=1.5,
     p95_ms=2.0,
     p99_ms=3.0,
     max_ms=4.0,

@@ -12,6 +12,7 @@ from modelport import manifests
 CRD = Path(__file__).parents[3] / "shared" / "kserve-crds" / "inferenceservices.yaml"
 
 ONNX = manifests.Served("file:///models/tumor")
+EXPLAINED = manifests.Served("file:///models/tumor", explainer=True)
 NATIVE = manifests.Served("file:///models/echo", model_format="mlflow", allow_pickle=True)
 
 
@@ -40,7 +41,7 @@ def manifest(served):
     return manifests.inference_service("tumor", "default", served, {manifests.MODEL: "models:/m/1"})
 
 
-@pytest.mark.parametrize("served", [ONNX, NATIVE], ids=["onnx", "native"])
+@pytest.mark.parametrize("served", [ONNX, NATIVE, EXPLAINED], ids=["onnx", "native", "explained"])
 def test_kserve_knows_every_field(validator, served):
     written = manifest(served)
     del written["metadata"]  # the schema leaves it to Kubernetes
@@ -81,3 +82,15 @@ def test_what_the_server_fills_in_is_not_applied_again():
 def test_an_annotation_may_be_missing():
     assert manifests.annotation(manifest(ONNX), manifests.MODEL) == "models:/m/1"
     assert manifests.annotation({"metadata": {}}, manifests.MODEL) is None
+
+
+def test_the_explainer_reads_the_predictors_folder():
+    from modelport_engine import objects
+
+    written = manifest(EXPLAINED)
+    assert manifests.has_explainer(written)
+    assert not manifests.has_explainer(manifest(ONNX))
+    # What goes to a cluster is what the local engine runs, whole.
+    service = objects.parse(written)
+    assert service.unhonoured == ()
+    assert set(service.components.storage_uris) == {EXPLAINED.storage_uri}

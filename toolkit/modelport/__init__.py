@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from modelport.api import delete, deploy, down, plan, predict, services, status, up
+    from modelport.api import (
+        benchmark,
+        delete,
+        deploy,
+        down,
+        explain,
+        plan,
+        predict,
+        services,
+        status,
+        up,
+    )
     from modelport.errors import (
         CertificateFailed,
         DataError,
@@ -31,12 +42,14 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
-    from modelport.views import Plan, Release, Service, Services
+    from modelport.views import Benchmark, Explanation, Plan, Release, Service, Services
 
 __all__ = [
+    "Benchmark",
     "CertificateFailed",
     "DataError",
     "DeploymentFailed",
+    "Explanation",
     "GateFailed",
     "Interrupted",
     "MissingExtra",
@@ -53,9 +66,11 @@ __all__ = [
     "TrackingError",
     "UnsupportedModel",
     "UsageError",
+    "benchmark",
     "delete",
     "deploy",
     "down",
+    "explain",
     "plan",
     "predict",
     "services",
@@ -64,9 +79,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Plan", "Release", "Service", "Services"), "modelport.views"),
     **dict.fromkeys(
-        ("delete", "deploy", "down", "plan", "predict", "services", "status", "up"),
+        ("Benchmark", "Explanation", "Plan", "Release", "Service", "Services"), "modelport.views"
+    ),
+    **dict.fromkeys(
+        (
+            "benchmark",
+            "delete",
+            "deploy",
+            "down",
+            "explain",
+            "plan",
+            "predict",
+            "services",
+            "status",
+            "up",
+        ),
         "modelport.api",
     ),
 }

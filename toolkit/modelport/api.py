@@ -11,7 +11,7 @@ from modelport import gates, launch, manifests, targets, workflows
 from modelport.errors import ServiceNotFound, TargetError, UsageError
 from modelport.models import ModelRef, check_namespace, check_service_name
 from modelport.render import Progress, Stages, choose
-from modelport.views import Benchmark, Plan, Release, Service, Services
+from modelport.views import Benchmark, Explanation, Plan, Release, Service, Services
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ def deploy(
     target: str | None = None,
     slo: str | None = None,
     require_onnx: bool = False,
+    explainer: bool = False,
     sink: Sink | None = None,
 ) -> Release:
     """Carry a model from MLflow to a live, verified InferenceService.
@@ -49,6 +50,7 @@ def deploy(
         target: The column of `data` that holds the labels; without it accuracy is not measured.
         slo: What must hold, such as `p99<50ms, accuracy>=0.9`.
         require_onnx: Stop, rather than serve a model that cannot be converted as it is.
+        explainer: Let the service explain its answers, too; a second process of 300 MB does it.
         sink: Where progress is shown; by default the cell, terminal or pipe we run in.
 
     Returns:
@@ -59,7 +61,9 @@ def deploy(
     """
     if target is not None and data is None:
         raise UsageError("a target column was named without data", "pass --data as well")
-    arguments = _arguments(model, name, namespace, target, slo, require_onnx=require_onnx)
+    arguments = _arguments(
+        model, name, namespace, target, slo, require_onnx=require_onnx, explainer=explainer
+    )
     folder = launch.new_folder(arguments["release_id"])
     if data is not None:
         arguments["data"] = validation.save(data, folder / "data.parquet", target)
@@ -82,14 +86,19 @@ def plan(
     target: str | None = None,
     slo: str | None = None,
     require_onnx: bool = False,
+    explainer: bool = False,
 ) -> Plan:
     """Say what `deploy` would do with the same arguments, and change nothing."""
-    arguments = _arguments(model, name, namespace, target, slo, require_onnx=require_onnx)
+    arguments = _arguments(
+        model, name, namespace, target, slo, require_onnx=require_onnx, explainer=explainer
+    )
     service, release_id = arguments["service"], arguments["release_id"]
     manifest = manifests.inference_service(
         service,
         namespace,
-        manifests.Served(targets.local().storage_uri(namespace, service, release_id)),
+        manifests.Served(
+            targets.local().storage_uri(namespace, service, release_id), explainer=explainer
+        ),
         {
             manifests.MODEL: _UNKNOWN,
             manifests.SOURCE: arguments["model"],
@@ -133,6 +142,44 @@ def predict(name: str, rows: Any, *, namespace: str = DEFAULT_NAMESPACE) -> pd.D
         }
     index = rows.index if isinstance(rows, pd.DataFrame) else None
     return pd.DataFrame(columns, index=index)
+
+
+def explain(
+    name: str,
+    rows: Any,
+    *,
+    output: int | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
+    sink: Sink | None = None,
+) -> Explanation:
+    """Ask a live service why it answers rows as it does: SHAP values from its explainer.
+
+    Args:
+        name: The service; it was deployed with an explainer.
+        rows: Up to 100 rows: a DataFrame, an array or a list.
+        output: Which class, or which of several outputs, is explained. By default the second of
+            two classes, and of more the one that is most probable for the row.
+        namespace: The service's namespace.
+        sink: Where progress is shown; by default the cell, terminal or pipe we run in.
+
+    Raises:
+        ServiceNotFound: There is no such service.
+        TargetError: It has no explainer.
+        PredictionError: The explainer refused the rows, and why.
+    """
+    from modelport import served
+
+    found = status(name, namespace=namespace)
+    if not manifests.has_explainer(found.object):
+        raise TargetError(
+            f"service {name} has no explainer", "deploy it again with --explainer (explainer=True)"
+        )
+    with sink or choose() as shown:
+        stages = Stages(shown, f"explanation of {name}", ("explain",))
+        stages.begin("explain")
+        report = served.explain(_url(found), name, rows, output, stages.say)
+        stages.done()
+    return Explanation(report)
 
 
 def benchmark(
@@ -235,6 +282,7 @@ def _arguments(
     slo: str | None,
     *,
     require_onnx: bool,
+    explainer: bool,
 ) -> dict[str, Any]:
     """Check what was given, before anything is started; return the pipeline's arguments."""
     ref = ModelRef.parse(model)
@@ -248,6 +296,7 @@ def _arguments(
         "target": target or "",
         "slo": slo or "",
         "require_onnx": require_onnx,
+        "explainer": explainer,
     }
 
 

@@ -110,6 +110,11 @@ def program() -> None:
     help="Stop, rather than serve a model that has no converter as it is.",
 )
 @click.option(
+    "--explainer",
+    is_flag=True,
+    help="Let the service explain its answers, too, in a second process (300 MB).",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Print the InferenceService and the steps; change nothing."
 )
 @_json
@@ -150,6 +155,32 @@ def predict(variables: Variables, service: str, rows: str, namespace: str, as_js
     """
     answers = api.predict(service, _rows(variables, rows), namespace=namespace)
     return Json(answers.to_dict(orient="records")) if as_json else answers
+
+
+@program.command()
+@_service
+@click.argument("rows")
+@click.option(
+    "--output",
+    type=int,
+    help="Which class, or which of several outputs, is explained.  [the second of two classes, "
+    "else each row's most probable one]",
+)
+@_namespace
+@_json
+@_traceback
+@click.pass_obj
+def explain(
+    variables: Variables, /, service: str, rows: str, as_json: bool, **options: Any
+) -> object:
+    """Ask a live SERVICE why it answers so: what each feature of a row adds to the answer.
+
+    ROWS are a CSV, Parquet or JSON file, JSON text or, in a notebook, the name of a DataFrame,
+    an array or a list.
+    """
+    sink = _sink(as_json=as_json)
+    explained = api.explain(service, _rows(variables, rows), sink=sink, **options)
+    return _shown(explained, as_json=as_json)
 
 
 @program.command()

@@ -68,7 +68,7 @@ class Limits:
     certified_thresholds: int = 2_000
     evaluated_rows: int = 100_000
     live_rows: int = 1_000
-    explained_rows: int = 100
+    explained_rows: int = 200
     background_rows: int = 50
     explain_seconds: float = 10.0
     benchmark_seconds: float = 0.06

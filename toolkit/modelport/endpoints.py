@@ -1,8 +1,9 @@
-"""Live endpoints: predictions over the V1 protocol."""
+"""Live endpoints: predictions and explanations over the V1 protocol."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
 _BATCH = 256
+_EXPLAIN_TIMEOUT = urllib3.Timeout(connect=5.0, read=300.0)
+_EXPLAIN_BATCH = 4  # rows of a request: a slow model's explanations come in time, and show progress
 
 Answers = dict[str, np.ndarray[Any, Any]]
 
@@ -72,6 +75,29 @@ def post(pool: urllib3.PoolManager, url: str, body: bytes) -> bytes:
     if response.status != 200:
         raise PredictionError(_refusal(response.status, response.data), _advice(response.status))
     return response.data
+
+
+def explain(
+    url: str, service: str, instances: list[Any], output: int | None
+) -> Iterator[list[dict[str, Any]]]:
+    """Ask a service's explainer about n instances; yield the explanations of a few at a time.
+
+    Args:
+        url: The InferenceService's `status.url`.
+        service: Its name.
+        instances: n instances.
+        output: Which of several outputs is explained; None leaves it to the explainer.
+
+    Raises:
+        PredictionError: The explainer does not answer, or refuses the rows.
+    """
+    parameters = {} if output is None else {"parameters": {"output": output}}
+    with urllib3.PoolManager(timeout=_EXPLAIN_TIMEOUT) as pool:
+        for start in range(0, len(instances), _EXPLAIN_BATCH):
+            asked = {"instances": instances[start : start + _EXPLAIN_BATCH], **parameters}
+            target = f"{url.rstrip('/')}/v1/models/{service}:explain"
+            answer = json.loads(post(pool, target, json.dumps(asked).encode()))
+            yield answer["explanations"]
 
 
 def encode(instances: list[Any]) -> bytes:

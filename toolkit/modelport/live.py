@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelport import evaluate, gates, parity
-from modelport.config import settings
 from modelport.benchmarking.drive import Generator
 from modelport.benchmarking.rounds import Point, measure
+from modelport.config import settings
 from modelport.convert import flavour
 from modelport.endpoints import Answers, Endpoint, encode, instances
 from modelport.journal import say

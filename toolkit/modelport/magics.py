@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 PREFIX = "kserve_"
-COMMANDS = ("deploy", "predict", "status", "delete")
+COMMANDS = ("deploy", "predict", "status", "delete", "benchmark", "explain")
+# What completes a command's first word, where that is not a service.
+_FIRST_WORDS = {"deploy": cli.complete_models, "benchmark": cli.complete_targets}
 
 
 @magics_class
@@ -38,6 +40,14 @@ class ModelportMagics(Magics):  # type: ignore[misc]  # IPython ships no type in
     @line_magic
     def kserve_delete(self, line: str) -> object:
         return self._run("delete", line)
+
+    @line_magic
+    def kserve_benchmark(self, line: str) -> object:
+        return self._run("benchmark", line)
+
+    @line_magic
+    def kserve_explain(self, line: str) -> object:
+        return self._run("explain", line)
 
     def _run(self, command: str, line: str) -> object:
         try:
@@ -89,9 +99,10 @@ def completions(name: str, words: list[str], word: str) -> list[str]:
         options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts]
         return [option for option in options if option.startswith(word)]
     before = words[:-1] if word else words
-    if before[-1] == "--name" or (name != "deploy" and len(before) == 1):
+    if before[-1] == "--name":
         return cli.complete_services(word)
-    return cli.complete_models(word) if name == "deploy" and len(before) == 1 else []
+    first = _FIRST_WORDS.get(name, cli.complete_services)
+    return first(word) if len(before) == 1 else []
 
 
 def _words(line: str) -> list[str]:

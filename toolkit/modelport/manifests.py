@@ -9,6 +9,8 @@ import yaml
 
 API_VERSION = "serving.kserve.io/v1beta1"
 KIND = "InferenceService"
+# The runtime with what its SHAP explainer needs; locally no image is used.
+EXPLAINER_IMAGE = "ghcr.io/modelport/modelport-explainer:0.1.0"
 
 # Annotations of ours: where the served model comes from.
 MODEL = "modelport.dev/model"
@@ -27,17 +29,19 @@ class Served:
         storage_uri: Where the model folder lies, in a form that the target can fetch.
         model_format: KServe's name of the format: `onnx`, or `mlflow` for a flavour of its own.
         allow_pickle: Whether the runtime may load a pickled model.
+        explainer: Whether the service explains its answers, too.
     """
 
     storage_uri: str
     model_format: str = "onnx"
     allow_pickle: bool = False
+    explainer: bool = False
 
 
 def inference_service(
     name: str, namespace: str, served: Served, annotations: dict[str, str]
 ) -> Manifest:
-    """Write the manifest of a service with one predictor on our runtime."""
+    """Write the manifest of a service on our runtime: a predictor, and an explainer if wanted."""
     model: dict[str, Any] = {
         "modelFormat": {"name": served.model_format},
         "protocolVersion": "v2",
@@ -45,6 +49,9 @@ def inference_service(
     }
     if served.allow_pickle:
         model["args"] = ["--allow-pickle"]
+    spec: dict[str, Any] = {"predictor": {"minReplicas": 1, "model": model}}
+    if served.explainer:
+        spec["explainer"] = _explainer(served.storage_uri)
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -54,7 +61,31 @@ def inference_service(
             "labels": {"app.kubernetes.io/managed-by": "modelport"},
             "annotations": annotations,
         },
-        "spec": {"predictor": {"minReplicas": 1, "model": model}},
+        "spec": spec,
+    }
+
+
+def has_explainer(manifest: Manifest) -> bool:
+    """Tell whether a service explains its answers."""
+    return "explainer" in manifest["spec"]
+
+
+def _explainer(storage_uri: str) -> dict[str, Any]:
+    """Write the SHAP explainer: KServe runs it as a container of its own kind.
+
+    KServe mounts what STORAGE_URI names, and adds where the predictor is (`--predictor_host`).
+    """
+    return {
+        "minReplicas": 1,
+        "timeout": 300,
+        "containers": [
+            {
+                "name": "kserve-container",
+                "image": EXPLAINER_IMAGE,
+                "args": ["--explainer=shap", "--model_dir=/mnt/models", "--predictor_protocol=v2"],
+                "env": [{"name": "STORAGE_URI", "value": storage_uri}],
+            }
+        ],
     }
 
 

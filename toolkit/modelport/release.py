@@ -14,19 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport import evaluate as evaluation
-from modelport import explain as explanation
-from modelport import gates, keeping, live, manifests, parity, rollout, targets, tracking
+from modelport import (
+    explaining,
+    gates,
+    keeping,
+    live,
+    manifests,
+    parity,
+    rollout,
+    targets,
+    tracking,
+)
 from modelport.benchmarking.models import compare
 from modelport.benchmarking.rounds import Loads
 from modelport.config import settings
 from modelport.convert import flavour, session
 from modelport.errors import (
     CertificateFailed,
+    DataError,
     DeploymentFailed,
     GateFailed,
     ModelportError,
     UnsupportedModel,
 )
+from modelport.explaining.background import has_background
 from modelport.journal import say
 from modelport.material import Material, converted
 from modelport.models import ModelRef
@@ -50,6 +61,7 @@ if TYPE_CHECKING:
     from modelport.targets.base import Target
 
 _BATCH_SIZES = (1, 16, 256)
+_EXPLAINED_EXAMPLES = 5  # rows of an input example, without data: fewer say nothing of the model
 
 
 def resolve(*, model: str, source: str, report: str) -> None:
@@ -147,15 +159,24 @@ def benchmark(
     ).write(report)
 
 
-def explain(*, source: str, resolution: str, data: str, target: str, report: str) -> None:
-    """Explain the native model's answers with SHAP."""
+def explain(
+    *, source: str, resolution: str, data: str, target: str, background: str, report: str
+) -> None:
+    """Explain the native model's answers with SHAP.
+
+    The folder `background` gets what the served explainer reads beside the model. Without data
+    the input example is explained, if it is more than a row or two.
+    """
     material, limits = Material(source, resolution, data, target), settings().limits
-    if material.rows is None:
+    rows = material.example if material.rows is None else material.rows.inputs
+    Path(background).mkdir(parents=True, exist_ok=True)
+    if rows is not None:
+        explaining.keep_background(material.native, rows, limits.background_rows, Path(background))
+    if rows is None or (material.rows is None and len(rows) < _EXPLAINED_EXAMPLES):
         reason = "no data were given: pass --data"
         Explanation(explained=False, reason=reason).write(report)
         return
-    rows = material.rows.sample(limits.explained_rows).inputs
-    explanation.explain(material.native, rows, limits.background_rows).write(report)
+    explaining.explain(material.native, rows, limits, say).write(report)
 
 
 def log(
@@ -165,6 +186,7 @@ def log(
     namespace: str,
     source: str,
     onnx: str,
+    background: str,
     reports: dict[str, str],
     package: str,
     report: str,
@@ -172,6 +194,7 @@ def log(
     """Keep everything in MLflow; put the folder that will be served into `package`.
 
     Args:
+        background: Folder of what is kept beside the model for its served explainer.
         reports: Paths of resolution, conversion, certificate, evaluation, benchmark and
             explanation, by these names.
     """
@@ -185,11 +208,13 @@ def log(
             example = tracking.input_example(Path(source))
             graph = Path(onnx).read_bytes()
             version = tracking.log_onnx(
-                run_id, name, graph, resolution, done, timed.settings, example, Path(package)
+                run_id, name, graph, resolution, done, timed.settings, example, background, package
             )
             uri = f"models:/{name}/{version}"
         else:
             shutil.copytree(source, package, dirs_exist_ok=True)
+            shutil.copytree(background, package, dirs_exist_ok=True)
+            tracking.log_folder(run_id, background)
         dossier = Dossier(
             release_id=release_id,
             model=resolution.source,
@@ -230,10 +255,11 @@ def gate(*, dossier: str, slo: str, report: str) -> bool:
     return judged.passed
 
 
-def deploy(*, dossier: str, gates: str, package: str, report: str) -> None:
+def deploy(*, dossier: str, gates: str, package: str, explainer: bool, report: str) -> None:
     """Apply the InferenceService and wait until it is ready.
 
     Raises:
+        DataError: An explainer is asked for, and there are no rows for it to compare with.
         DeploymentFailed: It never was; the service is as it was before.
     """
     known, place = Dossier.read(dossier), targets.local()
@@ -241,8 +267,11 @@ def deploy(*, dossier: str, gates: str, package: str, report: str) -> None:
     previous = place.get(known.service, known.namespace)
     begin = time.monotonic()
     try:
+        if explainer:
+            _check_explainable(Path(package))
         staged = place.stage(Path(package), known.namespace, known.service, known.release_id)
-        ready = place.wait_ready(place.apply(service_manifest(known, staged)), say)
+        manifest = service_manifest(known, staged, explainer=explainer)
+        ready = place.wait_ready(place.apply(manifest), say)
         Deployment(
             service=known.service,
             namespace=known.namespace,
@@ -306,13 +335,14 @@ STEPS: dict[str, Callable[..., bool | None]] = {
 }
 
 
-def service_manifest(dossier: Dossier, storage_uri: str) -> manifests.Manifest:
+def service_manifest(dossier: Dossier, storage_uri: str, *, explainer: bool) -> manifests.Manifest:
     """Write the InferenceService of a release."""
     onnx = dossier.conversion.converted
     served = manifests.Served(
         storage_uri=storage_uri,
         model_format="onnx" if onnx else "mlflow",
         allow_pickle=not onnx,
+        explainer=explainer,
     )
     annotations = {
         manifests.MODEL: dossier.registration.model_uri,
@@ -353,6 +383,14 @@ def _check(seen: Verification) -> None:
         raise GateFailed(
             told.what.replace("nothing was deployed", "the live endpoint was rolled back"),
             told.todo,
+        )
+
+
+def _check_explainable(package: Path) -> None:
+    if not has_background(package):
+        raise DataError(
+            "the model has no rows of a table that an explainer could compare others with",
+            "pass --data, or deploy without --explainer",
         )
 
 

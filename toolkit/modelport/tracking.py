@@ -159,13 +159,14 @@ def log_onnx(
     conversion: Conversion,
     runtime: RuntimeSettings,
     example: pd.DataFrame | None,
-    folder: Path,
+    beside: str,
+    folder: str,
 ) -> str:
     """Register the graph as a version of `name` in the standard onnx flavour.
 
     The folder that MLflow keeps comes back into `folder`: what is served is what is kept.
     Its signature is the graph's; the source model's columns are in its metadata, under
-    `modelport.columns`.
+    `modelport.columns`. The files of the folder `beside` are kept and come back with it.
 
     Returns:
         The new version's number.
@@ -188,8 +189,15 @@ def log_onnx(
             save_as_external_data=False,
         )
         version = str(info.registered_model_version)
-        mlflow.artifacts.download_artifacts(artifact_uri=info.model_uri, dst_path=str(folder))
+        _client().log_model_artifacts(info.model_id, beside)
+        mlflow.artifacts.download_artifacts(artifact_uri=info.model_uri, dst_path=folder)
     return version
+
+
+def log_folder(run_id: str, folder: str) -> None:
+    """Add the files of a folder to a run."""
+    with _errors():
+        _client().log_artifacts(run_id, folder)
 
 
 def log_record(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from modelport import render
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import RenderableType
 
-    from modelport.manifests import Manifest
     from modelport import reports
+    from modelport.manifests import Manifest
     from modelport.reports import ReleaseReport
     from modelport.workflows import Step
 
@@ -80,6 +81,33 @@ class Benchmark(View):
 
     def _html(self) -> str:
         return render.benchmark_html(self.report)
+
+    def json(self) -> Any:
+        """Return the report as plain JSON values."""
+        return self.report.model_dump(mode="json")
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation(View):
+    """Why a live service answers rows as it does."""
+
+    report: reports.ServedExplanation
+
+    def __repr__(self) -> str:
+        return f"<Explanation {self.report.service}: {len(self.report.rows)} rows>"
+
+    def frame(self) -> pd.DataFrame:
+        """Return the SHAP values: a row for each row, a column for each feature."""
+        import pandas as pd
+
+        values = [row.values for row in self.report.rows]
+        return pd.DataFrame(values, columns=list(self.report.features))
+
+    def __rich__(self) -> RenderableType:
+        return render.served_renderable(self.report)
+
+    def _html(self) -> str:
+        return render.served_html(self.report)
 
     def json(self) -> Any:
         """Return the report as plain JSON values."""

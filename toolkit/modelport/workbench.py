@@ -38,7 +38,13 @@ _BACKLOG = 16
 # What each workbench imports, in the order in which its steps want it. Importing holds one core
 # for seconds: the keeper has MLflow ready when the maker has what converts and compares.
 _IMPORTS = {
-    "keeper": ("mlflow", "modelport.release", "shap", "skops.io", "onnxruntime"),
+    "keeper": (
+        "mlflow",
+        "modelport.release",
+        "modelport.explaining.shapley",
+        "skops.io",
+        "onnxruntime",
+    ),
     "maker": ("skops.io", "mlflow", "modelport.release", "skl2onnx", "onnxruntime"),
 }
 _MAKERS_STEPS = ("convert", "certify", "evaluate", "benchmark")

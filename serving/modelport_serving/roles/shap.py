@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 64
 """Rows that one request may have explained."""
 
-CLASS = "class"
+OUTPUT = "output"
 """The request's parameter that says which class, or which of several outputs, is explained."""
 
 _PROBABILITIES = "probabilities"
@@ -71,7 +71,7 @@ class ShapExplainer(Explainer):
 
     Needs `explainer/background.json` in the model folder (`contract.py`). Of two classes the
     second is explained, of more the one that is most probable for the row, unless the request's
-    parameter `class` names another. The same row gets the same values every time.
+    parameter `output` names another. The same row gets the same values every time.
     """
 
     def load(self) -> None:
@@ -92,7 +92,7 @@ class ShapExplainer(Explainer):
                 f"{len(rows)} rows are too many to explain at once: send at most {MOST_ROWS}"
             )
         outputs = self._outputs(predict(rows.tensors(rows.columns)))
-        chosen = self._chosen(outputs, context.parameters.get(CLASS))
+        chosen = self._chosen(outputs, context.parameters.get(OUTPUT))
         found = [self._explained(rows, row, predict, output) for row, output in enumerate(chosen)]
         values = np.array([row_values for _, row_values in found]).reshape(len(rows), -1)
         return self._told(
@@ -160,7 +160,7 @@ class ShapExplainer(Explainer):
         rows, count = outputs.shape
         if wanted is not None:
             if type(wanted) is not int or not 0 <= wanted < count:
-                raise InvalidInput(f"parameter {CLASS!r} is 0 to {count - 1}, not {wanted!r}")
+                raise InvalidInput(f"parameter {OUTPUT!r} is 0 to {count - 1}, not {wanted!r}")
             return np.full(rows, wanted)
         if self._background.output != _PROBABILITIES:
             return np.zeros(rows, np.intp)

@@ -11,6 +11,7 @@ def latency(batch_size: int, concurrency: int, p50_ms: float) -> Latency:
         concurrency=concurrency,
         requests=10,
         p50_ms=p50_ms,
+        p90_ms=p50_ms,
         p95_ms=p50_ms,
         p99_ms=p50_ms,
         max_ms=p50_ms,

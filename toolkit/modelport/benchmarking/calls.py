@@ -17,7 +17,7 @@ from modelport.reports import Footprint
 _WARM_UP_CALLS = 3
 _WARM_UP_SECONDS = 0.02
 _MAX_CALLS = 20_000
-_MAX_SECONDS = 2.0
+_LEAST_SECONDS = 0.5
 
 Call = Callable[[], object]
 T = TypeVar("T")
@@ -28,8 +28,8 @@ def run(call: Call, seconds: float, callers: int = 1, least: int = 1) -> Round:
 
     Args:
         call: One request; must be safe to call from several threads for several callers.
-        seconds: How long each caller goes on; it makes at least `least` calls, but begins none
-            after 2 s.
+        seconds: How long each caller goes on.
+        least: Calls that each makes at the least, as far as 0.5 s suffice for them.
     """
     _warm_up(call)
     taken: list[list[float]] = [[] for _ in range(callers)]
@@ -76,7 +76,7 @@ def _repeat(call: Call, seconds: float, least: int, kept: list[float]) -> None:
         end = clock()
         kept.append(end - start)
         spent = end - begin
-        if (spent >= seconds and len(kept) >= least) or spent >= max(seconds, _MAX_SECONDS):
+        if (spent >= seconds and len(kept) >= least) or spent >= max(seconds, _LEAST_SECONDS):
             return
 
 

@@ -178,7 +178,7 @@ async def _keep_busy(job: Job, requests: Iterator[bytes], tally: Tally) -> None:
         try:
             await loop.create_connection(
                 lambda closed=closed: Connection(requests, tally, closed),  # type: ignore[misc]
-                place.hostname,
+                place.hostname or "",
                 place.port or (443 if secure else 80),
                 ssl=ssl.create_default_context() if secure else None,
             )

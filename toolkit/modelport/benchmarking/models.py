@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 from modelport.benchmarking import calls, sweep
 from modelport.benchmarking.calls import Call
 from modelport.benchmarking.rounds import Loads, Point, Say, best_batch_size, measure
-from modelport.convert.session import OnnxModel
 from modelport.reports import Benchmark, Footprint, RuntimeSettings, Subject
 
 if TYPE_CHECKING:

@@ -32,8 +32,9 @@ class Loads:
     repeats: int = 3
 
     def __post_init__(self) -> None:
-        if min((*self.batch_sizes, *self.concurrency, self.repeats), default=0) < 1:
-            raise UsageError("a load has less than one caller, row or round", "give 1 or more")
+        for counts in (self.batch_sizes, self.concurrency, (self.repeats,)):
+            if min(counts, default=0) < 1:
+                raise UsageError("a load has less than one caller, row or round", "give 1 or more")
         if not 0 < self.seconds < math.inf:
             raise UsageError(f"a load cannot go on for {self.seconds} s", "give more than 0 s")
 

@@ -40,8 +40,17 @@ def name_outputs(graph: Any, names: Sequence[str]) -> None:
     if taken:
         raise UnsupportedModel(f"the column {min(taken)!r} has the name of an output")
     del graph.output[len(names) :]
-    wanted = {value.name: name for value, name in zip(graph.output, names, strict=True)}
+    _name(graph, graph.output, names)
+
+
+def name_inputs(graph: Any, names: Sequence[str]) -> None:
+    """Give the inputs these names, in their order: converters replace spaces and the like."""
+    _name(graph, graph.input, names)
+
+
+def _name(graph: Any, values: Sequence[Any], names: Sequence[str]) -> None:
     known = tensors(graph)
+    wanted = {value.name: name for value, name in zip(values, names, strict=True)}
     free = (name for number in count() if (name := f"inner_{number}") not in known)
     clashing = [name for name in names if name in known and name not in wanted]
     rename(graph, {**dict(zip(clashing, free, strict=False)), **wanted})
@@ -62,14 +71,20 @@ def cast_input(graph: Any, name: str, datatype: int) -> None:
 
 def cast_output(graph: Any, name: str, datatype: int) -> None:
     """Cast an output to this type (of `onnx.TensorProto`)."""
+    apply(graph, name, "Cast", to=datatype)
+    value = next(value for value in graph.output if value.name == name)
+    value.type.tensor_type.elem_type = datatype
+
+
+def apply(graph: Any, name: str, operator: str, **attributes: Any) -> None:
+    """Let an output be what the operator makes of it."""
     from onnx import helper
 
+    inner = f"{name}_before_{operator.lower()}"
     value = next(value for value in graph.output if value.name == name)
-    inner = f"{name}_cast"
     rename(graph, {name: inner})
     value.name = name
-    value.type.tensor_type.elem_type = datatype
-    graph.node.append(helper.make_node("Cast", [inner], [name], to=datatype))
+    graph.node.append(helper.make_node(operator, [inner], [name], **attributes))
 
 
 def rename(graph: Any, names: Mapping[str, str]) -> None:
@@ -82,6 +97,14 @@ def rename(graph: Any, names: Mapping[str, str]) -> None:
     for values in (graph.input, graph.output, graph.value_info, graph.initializer):
         for value in values:
             value.name = names.get(value.name, value.name)
+
+
+def set_shape(value: Any, shape: Sequence[int | None]) -> None:
+    """Declare the shape of an input or output; None is a variable dimension."""
+    from onnx import helper
+
+    own = value.type.tensor_type
+    value.CopyFrom(helper.make_tensor_value_info(value.name, own.elem_type, shape))
 
 
 def prune(graph: Any) -> None:

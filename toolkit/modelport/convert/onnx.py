@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelport import tracking
-from modelport.convert.base import Graph, NativeModel
+from modelport.convert import graphs
+from modelport.convert.base import Graph, NativeModel, first_line
 from modelport.convert.session import OnnxModel
 from modelport.errors import UnsupportedModel
 
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
 
 
 def load(folder: Path, resolution: Resolution) -> OnnxModel:
-    """Load the graph with ONNX Runtime's defaults."""
+    """Load the graph with ONNX Runtime's defaults, and with its weights inside it.
+
+    Probabilities come out as a tensor where a ZipMap makes lists of dicts of them, which no
+    protocol carries.
+    """
+    import onnx
+
     del resolution
-    return OnnxModel(tracking.onnx_file(folder).read_bytes())
+    proto = onnx.load(tracking.onnx_file(folder))
+    graphs.without_zipmap(proto.graph)
+    return OnnxModel(proto.SerializeToString())
 
 
 def convert(native: NativeModel, resolution: Resolution) -> Graph:
@@ -29,5 +38,5 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     try:
         onnx.checker.check_model(graph)
     except onnx.checker.ValidationError as error:
-        raise UnsupportedModel(f"onnx.checker refuses the graph ({error})") from error
+        raise UnsupportedModel(f"onnx.checker refuses the graph ({first_line(error)})") from error
     return Graph(onnx=graph, converter="none (already ONNX)", libraries={"onnx": onnx.__version__})

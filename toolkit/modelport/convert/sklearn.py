@@ -150,6 +150,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
         ) from error
     if native.targets is not None:
         _split_targets(proto.graph, native)
+    graphs.name_inputs(proto.graph, [name for name, _ in given])
     graphs.name_outputs(proto.graph, native.answers)
     graphs.prune(proto.graph)
     missing.route(proto.graph, native.groves())
@@ -176,17 +177,40 @@ def _register_boosters() -> dict[str, str]:
         module = import_module(f"modelport.convert.{library}")
         used |= module.libraries()
         for kind in module.estimators():
-            classifies = kind.__name__.endswith("Classifier")
-            update_registered_converter(
-                kind,
-                f"Modelport{kind.__name__}",
-                shape_calculator.calculate_linear_classifier_output_shapes
-                if classifies
-                else shape_calculator.calculate_linear_regressor_output_shapes,
-                _inserter(module.graph),
-                options={"zipmap": [False, True], "nocl": [False, True]} if classifies else None,
-            )
+            alias = f"Modelport{kind.__name__}"
+            if kind.__name__.endswith("Classifier"):
+                update_registered_converter(
+                    kind,
+                    alias,
+                    shape_calculator.calculate_linear_classifier_output_shapes,
+                    _inserter(module.graph),
+                    parser=_classifier_parser(alias),
+                    options={"zipmap": [False, True], "nocl": [False, True]},
+                )
+            else:
+                update_registered_converter(
+                    kind,
+                    alias,
+                    shape_calculator.calculate_linear_regressor_output_shapes,
+                    _inserter(module.graph),
+                )
     return used
+
+
+def _classifier_parser(alias: str) -> Any:
+    """Return what declares a classifier's outputs; CatBoost's is none to scikit-learn's eyes."""
+
+    def parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+        from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
+
+        del custom_parsers
+        operator = scope.declare_local_operator(alias, model)
+        operator.inputs = inputs
+        operator.outputs.append(scope.declare_local_variable(LABEL, Int64TensorType()))
+        operator.outputs.append(scope.declare_local_variable(PROBABILITIES, FloatTensorType()))
+        return operator.outputs
+
+    return parse
 
 
 def _inserter(convert_whole: Any) -> Any:

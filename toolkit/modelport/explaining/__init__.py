@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelport.convert.base import first_line
+from modelport.explaining.background import keep_background
 from modelport.reports import Explanation
 
 if TYPE_CHECKING:
     from modelport.config import Limits
     from modelport.convert.base import Model, Rows
+
+__all__ = ["explain", "keep_background"]
 
 
 def explain(

@@ -19,11 +19,15 @@ _MOST_VALUES = 16  # of a column are tried; of one with categories all
 _BASES = 3  # rows in which they are tried
 
 
+class Misread(Exception):
+    """An explainer takes the model for something else: the next one is asked."""
+
+
 def sums(
     transform: Callable[[pd.DataFrame], Array],
     rows: pd.DataFrame,
     categories: Mapping[str, Sequence[Any]],
-) -> Array | None:
+) -> Array:
     """Find which input column each transformed column comes from, by trying other values.
 
     Args:
@@ -33,8 +37,10 @@ def sums(
 
     Returns:
         A matrix [transformed, columns] of 0 and 1 that adds transformed columns up to input
-        columns; rows of zeros are columns that never changed. None when some column depends on
-        several inputs, so that nothing can be attributed exactly.
+        columns; rows of zeros are columns that never changed.
+
+    Raises:
+        Misread: A column depends on several inputs, so that nothing can be attributed exactly.
     """
     book = Codebook(rows, categories)
     bases = book.encode(rows.iloc[:_BASES])
@@ -46,7 +52,9 @@ def sums(
     plain, moved = answered[: len(bases)], answered[len(bases) :]
     parts = np.split(moved, np.cumsum([len(part) for part in tried])[:-1])
     depends = np.stack([_differs(part, plain) for part in parts])
-    return None if (depends.sum(axis=0) > 1).any() else depends.T.astype(float)
+    if (depends.sum(axis=0) > 1).any():
+        raise Misread
+    return np.asarray(depends.T, dtype=float)
 
 
 def _some(count: int, *, whole: bool) -> Array:

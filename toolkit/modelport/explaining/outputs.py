@@ -18,7 +18,9 @@ Array = np.ndarray[Any, Any]
 
 _TWO = 2
 # In the order in which they are worth explaining; the first target's, where there are several.
-_EXPLAINED = (PROBABILITIES, PREDICTION, SCORES, f"{PROBABILITIES}_0", LABEL, f"{LABEL}_0")
+_EXPLAINED = (PROBABILITIES, SCORES, PREDICTION, f"{PROBABILITIES}_0", LABEL, f"{LABEL}_0")
+
+_UNITS = {PROBABILITIES: "probability", f"{PROBABILITIES}_0": "probability", SCORES: "score"}
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,10 @@ class Answering:
         # A label's classes are those known, or else those seen.
         is_label = self.output in (LABEL, f"{LABEL}_0") or array.dtype.kind in "OUS"
         self._labels = (known or sorted(set(array.ravel().tolist()))) if is_label else None
-        unit = {PROBABILITIES: "probability", f"{PROBABILITIES}_0": "probability"}
         if self._labels is not None:
             self.meaning = Meaning("answer", self._labels)
         else:
-            self.meaning = Meaning(unit.get(self.output, self.output), known)
+            self.meaning = Meaning(_UNITS.get(self.output, self.output), known)
 
     def __call__(self, rows: Rows) -> Array:
         """Answer n rows with numbers [n, k]; more axes of an output are laid side by side."""

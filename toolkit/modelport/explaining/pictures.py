@@ -1,4 +1,4 @@
-"""Images: SHAP values of superpixels, the squares of a grid that are blurred when absent."""
+"""Images: SHAP values of superpixels, the squares of a grid that take the image's mean colour when absent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ _GRIDS = (8, 7, 6, 5, 4)  # squares along a side, as many as there is time for
 _IMAGES = 4
 _CHANNELS = (1, 3, 4)
 _SMALLEST = 8  # pixels along a side of what is taken for an image
-_BLUR = 4  # a blur reaches over this part of the image's side
 _THUMBNAIL = 64  # pixels
 _BATCH = 16
 
@@ -68,12 +67,12 @@ def _explained(
 ) -> ImageExplanation:
     first, output = _channels_first(image[None]), int(np.argmax(answered))
     pixels = image if first else np.moveaxis(image, -1, 0)
-    cells, blurred = _cells(pixels.shape[1:], grid), _blurred(pixels)
+    cells, mean = _cells(pixels.shape[1:], grid), pixels.mean(axis=(1, 2), keepdims=True)
 
     def predict(present: Array) -> Array:
         answers = []
         for some in np.array_split(present, max(1, -(-len(present) // _BATCH))):
-            mixed = np.where(some[:, cells][:, None] > 0, pixels, blurred).astype(image.dtype)
+            mixed = np.where(some[:, cells][:, None] > 0, pixels, mean).astype(image.dtype)
             given = mixed if first else np.moveaxis(mixed, 1, -1)
             answers.append(answering(given)[:, [output]])
         return np.concatenate(answers)
@@ -100,16 +99,6 @@ def _cells(size: tuple[int, ...], grid: int) -> Array:
     """Return which square each pixel [h, w] belongs to, counted row by row."""
     down, across = (np.arange(side) * grid // side for side in size)
     return np.asarray(down[:, None] * grid + across[None])
-
-
-def _blurred(pixels: Array) -> Array:
-    """Return pixels [c, h, w] without their detail."""
-    from scipy.ndimage import uniform_filter
-
-    _, height, width = pixels.shape
-    reach = (0, max(1, height // _BLUR), max(1, width // _BLUR))
-    twice = uniform_filter(uniform_filter(pixels.astype(float), reach), reach)
-    return np.asarray(twice)
 
 
 def _small(pixels: Array) -> Array:

@@ -52,10 +52,10 @@ def of(found: Found, rows: pd.DataFrame) -> Explanation:
 
     return Explanation(
         explained=True,
-        method=found.method,
+        method=found.way.method,
         output=found.meaning.name(chosen, count),
         rows=len(values),
-        sampled=_sampled(len(values), len(rows), found.background),
+        sampled=_sampled(len(values), len(rows), found.way.background),
         base_value=float(base.mean()),
         residual=float(residuals.max()),
         features=tuple(

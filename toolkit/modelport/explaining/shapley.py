@@ -39,40 +39,62 @@ class Values:
         return np.asarray(self.base + self.values.sum(axis=1))
 
 
-def tree(estimator: Any, given: Any) -> Values:
-    """Explain n rows of a tree model exactly, from how its training rows went down the trees.
+def tree(estimator: Any) -> Callable[[Any], Values]:
+    """Explain rows of a tree model exactly, from how its training rows went down the trees.
 
     Whatever shap raises says that this is no tree model that it knows.
     """
     with _quietly():
-        explained = shap.TreeExplainer(estimator)(given, check_additivity=False)
-    return _values(explained.values, explained.base_values)
+        explainer = shap.TreeExplainer(estimator)
+
+    def explain(given: Any) -> Values:
+        with _quietly():
+            explained = explainer(given, check_additivity=False)
+        return _values(explained.values, explained.base_values)
+
+    return explain
 
 
-def linear(estimator: Any, given: Array, background: Array) -> Values:
-    """Explain n rows of a linear model exactly: coefficient times distance from the mean."""
+def linear(estimator: Any, background: Array) -> Callable[[Array], Values]:
+    """Explain rows of a linear model exactly: coefficient times distance from the mean.
+
+    Whatever shap raises says that this is no linear model that it knows.
+    """
     masker = shap.maskers.Independent(background, max_samples=len(background))
     with _quietly():
-        explained = shap.LinearExplainer(estimator, masker)(given)
-    return _values(explained.values, explained.base_values)
+        explainer = shap.LinearExplainer(estimator, masker)
+
+    def explain(given: Array) -> Values:
+        with _quietly():
+            explained = explainer(given)
+        return _values(explained.values, explained.base_values)
+
+    return explain
 
 
-def is_torch(estimator: Any) -> bool:
-    """Whether this is a PyTorch module; torch is imported already, if it is."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(estimator, torch.nn.Module)
+def deep(module: Any, background: Array) -> Callable[[Array], Values]:
+    """Explain rows of a PyTorch module that takes one matrix (DeepLIFT).
 
+    Raises:
+        TypeError: It is no PyTorch module.
+    """
+    torch = sys.modules.get("torch")  # it is imported, if the module is one of its
+    if torch is None or not isinstance(module, torch.nn.Module):
+        raise TypeError("not a PyTorch module")
 
-def deep(module: Any, given: Array, background: Array) -> Values:
-    """Explain n rows of a PyTorch module that takes one matrix (DeepLIFT)."""
-    torch = sys.modules["torch"]
-    # shap hooks into the layers, and leaves its hooks there when it fails.
-    own = copy.deepcopy(module).eval()
-    rows, absent = (torch.from_numpy(np.array(one, np.float32)) for one in (given, background))
+    def tensor(rows: Array) -> Any:
+        return torch.from_numpy(np.array(rows, np.float32))
+
     with _quietly():
-        explainer = shap.DeepExplainer(own, absent)
-        values = explainer.shap_values(rows, check_additivity=False)
-    return _values(values, explainer.expected_value)
+        # A copy: shap hooks into the layers, and leaves its hooks there when it fails.
+        explainer = shap.DeepExplainer(copy.deepcopy(module).eval(), tensor(background))
+
+    def explain(given: Array) -> Values:
+        with _quietly():
+            values = explainer.shap_values(tensor(given), check_additivity=False)
+        return _values(values, explainer.expected_value)
+
+    return explain
 
 
 def permutation(

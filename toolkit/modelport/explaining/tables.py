@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Codebook:
-    """The values that each column of a table takes, numbered.
+    """The values that each column of a table takes, numbered; the missing one comes last.
 
     shap mixes rows of numbers; a model wants text, dates and missing values in the columns'
     own types. Numbers that stand for values can be mixed and turned back.
@@ -36,7 +36,8 @@ class Codebook:
             if added is not None:
                 extra = pd.Series(list(added)).astype(column.dtype)
                 column = pd.concat([column, extra], ignore_index=True)
-            self._values.append(pd.Index(column.unique()))
+            missing = column.isna()
+            self._values.append(pd.Index(pd.concat([column[~missing], column[missing]]).unique()))
 
     @property
     def counts(self) -> list[int]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_MEAN_ROWS = 1_000  # rows that a mean is taken of, where that costs next to nothing
+_REFERENCE_ROWS = 1_000
 _PERMUTATIONS = 2
 _PERMUTED_ROWS = 50
 _FEW_ROWS = 10  # a smaller background is taken before fewer rows than this are explained
@@ -31,25 +31,45 @@ _FEW_BACKGROUND = 10
 _ADDS_UP = 1e-3  # of the outputs' size: what is left over where an explainer misreads a model
 
 
+class Misread(Exception):
+    """An explainer takes the model for another: the next one is asked."""
+
+
 @dataclass(frozen=True)
-class Found:
-    """SHAP values of some rows by input column, with the outputs that they add up to.
+class Part:
+    """Some rows' SHAP values by input column, the model's own outputs [n, k] and their meaning."""
+
+    values: Values
+    outputs: Array
+    meaning: Meaning
+
+
+@dataclass(frozen=True)
+class Way:
+    """One explainer, ready for the rows of a table.
 
     Attributes:
-        method: Which explainer found them.
-        meaning: What is explained.
-        rows: Numbers of the explained rows.
-        values: Their values, one feature an input column.
-        outputs: The model's own outputs [n, k].
-        background: How many rows stood for 'feature absent'; 0 where none were needed.
+        method: Its name.
+        one: Explains some rows; raises when the model is none for it.
+        background: How many rows stand for 'feature absent'; 0 where none are needed.
+        most: How many rows it explains at the most.
     """
 
     method: str
-    meaning: Meaning
+    one: Callable[[pd.DataFrame], Part]
+    background: int = 0
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an explainer found for some rows, given by their numbers."""
+
+    way: Way
     rows: Array
     values: Values
     outputs: Array
-    background: int = 0
+    meaning: Meaning
 
 
 class Table:
@@ -97,16 +117,19 @@ class Table:
         return self._estimator[:-1].transform(given) if len(self._steps) > 1 else given
 
     @cached_property
-    def sums(self) -> Array | None:
-        """What adds the last estimator's columns up to input columns; None where they mix."""
+    def sums(self) -> Array:
+        """What adds the last estimator's columns up to input columns; Misread where they mix."""
         if len(self._steps) <= 1:
             return np.eye(self.rows.shape[1])
         categories: Callable[[], Mapping[str, Sequence[Any]]] = getattr(
             self.model, "categories", dict
         )
-        return attribution.sums(
-            lambda rows: _dense(self.given(rows)), self.background, categories()
-        )
+        return attribution.sums(lambda rows: _dense(self.given(rows)), self.reference, categories())
+
+    @cached_property
+    def reference(self) -> pd.DataFrame:
+        """More rows than the background: for what no model is asked about."""
+        return self.rows.sample(min(_REFERENCE_ROWS, len(self.rows)), random_state=0)
 
     @property
     def _estimator(self) -> Any:
@@ -120,66 +143,68 @@ class Table:
 
 def explain(table: Table) -> Found:
     """Explain the rows with the first explainer that takes the model and adds up."""
-    for method in (_tree, _linear, _deep):
+    for begin in (_tree, _linear, _deep):
         with suppress(Exception):  # shap's only way of saying 'not such a model'
-            found = method(table)
-            if found is not None:
-                return found
-    return _permutation(table)
+            return _found(table, begin(table))
+    return _found(table, _permutation(table))
 
 
-def _tree(table: Table) -> Found | None:
-    if table.last is None:
-        return None
-    rows, values = table.clock.explain(
-        table.chosen, lambda some: shapley.tree(table.last, table.given(table.rows.iloc[some]))
+def _found(table: Table, way: Way) -> Found:
+    """Explain as many rows as there is time for; a model that is misread shows on the first."""
+    chosen = table.chosen[: way.most]
+    parts = table.clock.each(chosen, lambda some: way.one(table.rows.iloc[some]))
+    outputs_of = np.concatenate([part.outputs for part in parts])
+    values = Values(
+        np.concatenate([part.values.values for part in parts]),
+        np.concatenate([part.values.base for part in parts]),
     )
-    return _attributed("tree", table, rows, values)
+    return Found(way, chosen[: len(outputs_of)], values, outputs_of, parts[0].meaning)
 
 
-def _linear(table: Table) -> Found | None:
-    if not hasattr(table.last, "coef_"):
-        return None
-    count = min(_MEAN_ROWS, len(table.rows))
-    mean = _dense(table.given(table.rows.sample(count, random_state=0)))
-    given = _dense(table.given(table.rows.iloc[table.chosen]))
-    values = shapley.linear(table.last, given, mean)
-    return _attributed("linear", table, table.chosen, values, background=count)
+def _tree(table: Table) -> Way:
+    return Way("tree", _summed(table, shapley.tree(table.last)))
 
 
-def _attributed(
-    method: str, table: Table, rows: Array, values: Values, background: int = 0
-) -> Found | None:
-    """Add up what belongs to one input column; None when that, or the output, does not fit."""
-    given = table.given(table.rows.iloc[rows])
-    if table.sums is None:
-        return None
-    strange = table.sums.sum(axis=1) == 0  # columns that never changed must not matter either
-    if np.abs(values.values[:, strange]).any():
-        return None
-    summed = Values(np.einsum("nfk,fc->nck", values.values, table.sums), values.base)
-    for meaning, own in outputs.raw_outputs(table.last, given, table.known):
-        output = _columns(own, len(rows))
-        if _adds_up(summed, output):
-            return Found(method, meaning, rows, summed, output, background)
-    return None
+def _linear(table: Table) -> Way:
+    mean = _dense(table.given(table.reference))
+    explainer = shapley.linear(table.last, mean)
+    return Way("linear", _summed(table, lambda given: explainer(_dense(given))), len(mean))
 
 
-def _deep(table: Table) -> Found | None:
-    if not shapley.is_torch(table.last):
-        return None
+def _summed(table: Table, explainer: Callable[[Any], Values]) -> Callable[[pd.DataFrame], Part]:
+    """Explain the last step's columns, and add up what belongs to one input column."""
+    sums = table.sums
+
+    def one(rows: pd.DataFrame) -> Part:
+        given = table.given(rows)
+        found = explainer(given)
+        # A column that never changed belongs to none, so it must not matter.
+        if np.abs(found.values[:, sums.sum(axis=1) == 0]).any():
+            raise Misread
+        summed = Values(np.einsum("nfk,fc->nck", found.values, sums), found.base)
+        for meaning, own in outputs.raw_outputs(table.last, given, table.known):
+            output = np.asarray(own, dtype=float).reshape(len(rows), -1)
+            if _adds_up(summed, output):
+                return Part(summed, output, meaning)
+        raise Misread
+
+    return one
+
+
+def _deep(table: Table) -> Way:
+    explainer = shapley.deep(table.last, table.background.to_numpy())
     answering = Answering(table.model, table.asked(table.background))
-    absent = table.background.to_numpy()
-    rows, values = table.clock.explain(
-        table.chosen,
-        lambda some: shapley.deep(table.last, table.rows.iloc[some].to_numpy(), absent),
-    )
-    output = answering(table.asked(table.rows.iloc[rows]))
-    found = Found("deep", answering.meaning, rows, values, output, len(absent))
-    return found if _adds_up(values, output) else None
+
+    def one(rows: pd.DataFrame) -> Part:
+        values, output = explainer(rows.to_numpy()), answering(table.asked(rows))
+        if not _adds_up(values, output):
+            raise Misread
+        return Part(values, output, answering.meaning)
+
+    return Way("deep", one, len(table.background))
 
 
-def _permutation(table: Table) -> Found:
+def _permutation(table: Table) -> Way:
     """Ask the model alone: that works for all, and takes the time that its answers take."""
     import pandas as pd
 
@@ -189,15 +214,16 @@ def _permutation(table: Table) -> Found:
     book = Codebook(pd.concat([background, table.rows.iloc[chosen]], ignore_index=True))
     absent = book.encode(background)
 
-    def one(some: Array) -> Values:
-        codes = book.encode(table.rows.iloc[some])
-        return shapley.permutation(
-            lambda mixed: answering(table.asked(book.decode(mixed))), codes, absent, _PERMUTATIONS
+    def one(rows: pd.DataFrame) -> Part:
+        values = shapley.permutation(
+            lambda mixed: answering(table.asked(book.decode(mixed))),
+            book.encode(rows),
+            absent,
+            _PERMUTATIONS,
         )
+        return Part(values, answering(table.asked(rows)), answering.meaning)
 
-    rows, values = table.clock.explain(chosen, one)
-    output = answering(table.asked(table.rows.iloc[rows]))
-    return Found("permutation", answering.meaning, rows, values, output, len(background))
+    return Way("permutation", one, len(background), _PERMUTED_ROWS)
 
 
 def _affordable(table: Table, answering: Answering, rows: int) -> int:
@@ -217,10 +243,6 @@ def _adds_up(values: Values, output: Array) -> bool:
         return False
     size = max(1e-9, float(np.abs(output).max()))
     return bool(np.abs(values.total - output).max() <= _ADDS_UP * size)
-
-
-def _columns(own: Any, rows: int) -> Array:
-    return np.asarray(own, dtype=float).reshape(rows, -1)
 
 
 def _dense(matrix: Any) -> Array:

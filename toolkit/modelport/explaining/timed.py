@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from modelport.explaining.shapley import Values
-
 Array = np.ndarray[Any, Any]
+Part = TypeVar("Part")
 
 _GROWTH = 8  # a part is at most so many times the part before: the first may be slower than most
 _TELLING = 1.0  # seconds of work after which progress is told
@@ -40,26 +39,21 @@ class Clock:
         """Seconds until the end; none are less than 0."""
         return max(0.0, self.seconds - self.spent)
 
-    def explain(self, rows: Array, one: Callable[[Array], Values]) -> tuple[Array, Values]:
+    def each(self, rows: Array, one: Callable[[Array], Part]) -> list[Part]:
         """Explain as many of the rows as there is time for, at least one.
 
         Args:
             rows: Numbers of rows, in the order in which they are worth explaining.
             one: Explains some of them.
-
-        Returns:
-            The numbers of the rows that were explained, in rising order, and their values.
         """
         parts, done, size = [], 0, 1
         while done < len(rows) and size:
             began = time.monotonic()
-            parts.append(one(rows[done : done + size]))
-            done += len(parts[-1].values)
-            a_row = (time.monotonic() - began) / len(parts[-1].values)
+            some = rows[done : done + size]
+            parts.append(one(some))
+            done += len(some)
+            a_row = (time.monotonic() - began) / len(some)
             size = min(size * _GROWTH, int(self.left / max(a_row, 1e-9)))
             if self.spent > _TELLING:
                 self.tell(f"{done} of {len(rows)} rows explained")
-        order = np.argsort(rows[:done])
-        values = np.concatenate([part.values for part in parts])[order]
-        base = np.concatenate([part.base for part in parts])[order]
-        return rows[:done][order], Values(values, base)
+        return parts

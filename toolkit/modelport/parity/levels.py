@@ -49,6 +49,8 @@ class Levels:
         features: The d features that depend on it.
         seen: What these features are for each value, [k, d].
         edges: Where it crosses thresholds, by feature.
+        scale: Magnitude of the column in the data.
+        whole: Whether it holds whole numbers only.
     """
 
     name: Any
@@ -56,6 +58,8 @@ class Levels:
     features: np.ndarray[Any, Any]
     seen: np.ndarray[Any, Any]
     edges: dict[int, Edge] = field(default_factory=dict)
+    scale: float = 0.0
+    whole: bool = False
 
 
 def levels(
@@ -71,6 +75,17 @@ def levels(
     Returns:
         None where features depend on several columns at once, so that no column has levels.
     """
+    found = _levels(grove, base, categories)
+    for one in found or []:
+        if tables.numeric(base[one.name]):
+            one.scale = tables.magnitude(base[one.name])
+            one.whole = base[one.name].dtype.kind in "iu"
+    return found
+
+
+def _levels(
+    grove: Grove, base: pd.DataFrame, categories: Mapping[str, Sequence[Any]]
+) -> list[Levels] | None:
     complete = base[~base.isna().any(axis=1)]
     row = (complete if len(complete) else base).iloc[:1]
     thresholds = _thresholds(grove)
@@ -132,7 +147,7 @@ def _direct(
         below = np.where(below > thresholds, np.nextafter(below, dtype(-np.inf)), below)
         above = np.nextafter(below, dtype(np.inf))
     below, above = below.astype(float), above.astype(float)
-    values = _filled(below, above, _values(column, ()), whole=whole)
+    values = _filled(below, above, whole=whole) if len(below) else np.zeros(1)
     if column.dtype.kind == "b":
         values = np.array([0.0, 1.0])
     with np.errstate(over="ignore"):
@@ -142,18 +157,21 @@ def _direct(
 
 
 def _filled(
-    below: np.ndarray[Any, Any], above: np.ndarray[Any, Any], known: Any, *, whole: bool
+    below: np.ndarray[Any, Any], above: np.ndarray[Any, Any], *, whole: bool
 ) -> np.ndarray[Any, Any]:
-    """Return values in every gap between thresholds, and beyond the first and last of them."""
-    known = np.asarray(known, dtype=float)
-    gaps = np.concatenate([below, above, (above[:-1] + below[1:]) / 2, known])
-    finite = gaps[np.isfinite(gaps)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    """Return a value in the middle of every gap between thresholds, and beyond both ends.
+
+    None lies next to a threshold: a row is to be near one of them at most, or it would not be
+    known which one it tries.
+    """
+    inner = (above[:-1] + below[1:]) / 2
+    low, high = float(below.min()), float(above.max())
     span = max(high - low, abs(high), 1.0)
-    gaps = np.concatenate([gaps, [low - span, high + span]])
-    gaps = np.unique(gaps[np.isfinite(gaps)])
-    gaps = np.unique(np.round(gaps)) if whole else gaps
-    return gaps if whole else np.append(gaps, np.nan)
+    values = np.unique([low - span, *inner, high + span])
+    if whole:
+        # Between neighbouring whole numbers there is only themselves.
+        return np.unique(np.round([*values, *below, *above]))
+    return np.append(values, np.nan)
 
 
 def _values(column: pd.Series, known: Sequence[Any]) -> np.ndarray[Any, Any]:
@@ -335,6 +353,4 @@ def _between(one: Levels, edges: Mapping[int, Edge], row: pd.DataFrame) -> np.nd
     if not lows:
         return one.values
     order = np.argsort(np.concatenate(lows), kind="stable")
-    return _filled(
-        np.concatenate(lows)[order], np.concatenate(highs)[order], one.values, whole=whole
-    )
+    return _filled(np.concatenate(lows)[order], np.concatenate(highs)[order], whole=whole)

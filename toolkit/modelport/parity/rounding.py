@@ -65,13 +65,9 @@ def magnitudes(base: Any) -> dict[Any, float]:
     """Return the magnitude of every numeric column: the median of its absolute values."""
     if isinstance(base, np.ndarray):
         return {}
-    found = {}
-    for name in base.columns:
-        if tables.numeric(base[name]):
-            known = np.abs(base[name].to_numpy(dtype=float))
-            known = known[np.isfinite(known)]
-            found[name] = float(np.median(known)) if len(known) else 0.0
-    return found
+    return {
+        name: tables.magnitude(base[name]) for name in base.columns if tables.numeric(base[name])
+    }
 
 
 def _neighbour(

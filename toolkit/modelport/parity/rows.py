@@ -36,6 +36,13 @@ def numeric(column: pd.Series) -> bool:
     return isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
 
 
+def magnitude(column: pd.Series) -> float:
+    """Return the median of a numeric column's absolute values; 0 where it has none."""
+    known = np.abs(column.to_numpy(dtype=float))
+    known = known[np.isfinite(known)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
 def show(rows: Any, position: int) -> str:
     """Return one row in a line: `a=1.5, b='x'`; a tensor by its shape and mean."""
     if isinstance(rows, np.ndarray):

@@ -275,6 +275,8 @@ def _plan(
     """Plan a row for every leaf that none reaches yet, and rows beside the splits' thresholds."""
     width = 1 + max(int(feature) for one in known for feature in one.features)
     picks, column, value = [], [], []
+    # Splits of what an encoder makes have no neighbourhood: all values on both sides are tried.
+    coded = [feature for one in known if not one.edges for feature in one.features]
     tried = 0
     for tree, reached in zip(trees, visited, strict=True):
         boxes = _boxes(tree, max(width, int(tree.feature.max()) + 1))
@@ -285,6 +287,7 @@ def _plan(
         column.append(np.full(len(leaves), -1))
         value.append(np.zeros(len(leaves)))
         splits = tree.splits[rng.random(len(tree.splits)) < share]
+        tried += int(np.isin(tree.feature[splits], coded).sum())
         for place, nodes, sides in _edges(tree, splits, known):
             tried += len(nodes)
             for side in sides:
@@ -307,13 +310,17 @@ def _edges(
                 inside &= ~np.isin(nodes, list(tree.members))
             if inside.any():
                 nodes, at = nodes[inside], at[inside]
-                yield place, nodes, _sides(edge.below[at], edge.above[at])
+                yield place, nodes, _sides(one, edge.below[at], edge.above[at])
 
 
-def _sides(below: np.ndarray[Any, Any], above: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+def _sides(
+    column: Levels, below: np.ndarray[Any, Any], above: np.ndarray[Any, Any]
+) -> list[np.ndarray[Any, Any]]:
     """Return values at and near both sides of thresholds."""
+    if column.whole:
+        return [below, above]
     outwards = np.where(above >= below, 1.0, -1.0)
-    digit = _ULP * np.maximum(np.abs(below), np.abs(above))
+    digit = _ULP * np.maximum(np.maximum(np.abs(below), np.abs(above)), column.scale)
     sides = []
     for step in _STEPS:
         sides += [below - outwards * step * digit, above + outwards * step * digit]

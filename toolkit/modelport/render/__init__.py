@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelport.render.curl import curl_line as curl_line
-    from modelport.render.html_benchmark import benchmark_html as benchmark_html
     from modelport.render.curl import metadata_line as metadata_line
     from modelport.render.html import release_html as release_html
     from modelport.render.html import release_page as release_page
+    from modelport.render.html_benchmark import benchmark_html as benchmark_html
     from modelport.render.html_explanation import explanation_page as explanation_page
     from modelport.render.html_explanation import waterfall_html as waterfall_html
     from modelport.render.html_services import service_html as service_html
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from modelport.render.plan import plan_html as plan_html
     from modelport.render.plan import plan_text as plan_text
     from modelport.render.progress import Progress as Progress
+    from modelport.render.served_explanation import served_html as served_html
+    from modelport.render.served_explanation import served_renderable as served_renderable
     from modelport.render.sinks import Sink as Sink
     from modelport.render.sinks import choose as choose
+    from modelport.render.stages import Stages as Stages
     from modelport.render.terminal import as_text as as_text
     from modelport.render.terminal import release_renderable as release_renderable
     from modelport.render.terminal import show as show
-    from modelport.render.terminal_explanation import waterfall_renderable as waterfall_renderable
-    from modelport.render.stages import Stages as Stages
     from modelport.render.terminal_benchmark import benchmark_renderable as benchmark_renderable
+    from modelport.render.terminal_explanation import waterfall_renderable as waterfall_renderable
     from modelport.render.terminal_services import service_renderable as service_renderable
     from modelport.render.terminal_services import services_renderable as services_renderable
 
@@ -48,6 +50,8 @@ _HOMES = {
     "release_html": "html",
     "release_page": "html",
     "release_renderable": "terminal",
+    "served_html": "served_explanation",
+    "served_renderable": "served_explanation",
     "service_html": "html_services",
     "service_renderable": "terminal_services",
     "services_html": "html_services",

@@ -8,6 +8,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 NOTHING = "\N{EM DASH}"  # stands where there is no value
 
 _KIB = 1024.0
+_EIGHTHS = " ▏▎▍▌▋▊▉"
 _SAME = 1.05  # measured ratios closer to one than this are noise
 
 
@@ -91,6 +92,12 @@ def shift(before: float, after: float) -> str:
         return "same"
     shown = metric(abs(moved)) if abs(moved) >= 1e-4 else difference(abs(moved))
     return ("+" if moved > 0 else "\N{MINUS SIGN}") + shown
+
+
+def bar(share: float, width: int) -> str:
+    """Return a bar of `share` (0 to 1) times `width` columns, to an eighth of a column."""
+    whole, eighths = divmod(round(share * width * 8), 8)
+    return ("█" * whole + _EIGHTHS[eighths]).rstrip() or _EIGHTHS[1]
 
 
 def printable(text: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelport.render import facts, figures
-from modelport.render.comparison import Comparison, Group, compare, load
+from modelport.render.comparison import Comparison, Group, compare
 from modelport.render.curl import curl_line, metadata_line
+from modelport.render.html_benchmark import candidates, loads_table, tiles
 from modelport.render.html_explanation import feature_effects, top_features
 from modelport.render.layout import facts as fact_list
 from modelport.render.layout import (
@@ -22,7 +23,6 @@ from modelport.render.markup import Html, join, link, tag
 
 if TYPE_CHECKING:
     from modelport.reports import (
-        Benchmark,
         Certificate,
         ReleaseReport,
         StepRecord,
@@ -47,7 +47,7 @@ def release_html(report: ReleaseReport, example: object = None) -> str:
     parts = (
         _head(report),
         _alert(report),
-        _key_figures(report),
+        tiles(facts.key_figures(report)),
         _endpoint(report, example),
         _comparison(report),
         _pair(_certificate(report.certificate), top_features(report.explanation)),
@@ -86,14 +86,6 @@ def _alert(report: ReleaseReport) -> Html | None:
 def _missed(verdict: Verdict) -> Html:
     measured = f"{verdict.metric} {verdict.measured}" if verdict.measured else "not measured"
     return join([passed(ok=False, text=verdict.gate), f" {measured}. {verdict.reason}"])
-
-
-def _key_figures(report: ReleaseReport) -> Html | None:
-    shown = facts.key_figures(report)
-    if not shown:
-        return None
-    tiles = (tag("div", tag("dt", caption), tag("dd", figure)) for figure, caption in shown)
-    return tag("dl", *tiles, class_="mp-figures")
 
 
 def _endpoint(report: ReleaseReport, example: object) -> Html | None:
@@ -142,16 +134,8 @@ def _group(group: Group, compared: Comparison) -> list[Html]:
 def _other_loads(compared: Comparison) -> Html | None:
     if not compared.other_loads:
         return None
-    rows = (
-        row(
-            f"{one.subject}, {load(one)}",
-            *(figures.significant(ms) for ms in (one.p50_ms, one.p95_ms, one.p99_ms)),
-            figures.significant(one.throughput),
-        )
-        for one in compared.other_loads
-    )
-    header = ("load", "p50, ms", "p95, ms", "p99, ms", "requests/s")
-    return folded("Other loads", table(header, rows, "Latency under other loads"))
+    whole = loads_table(compared.other_loads, "Latency under other loads")
+    return folded("Other loads", whole)
 
 
 def _pair(*parts: Html | None) -> Html | None:
@@ -203,22 +187,7 @@ def _verdict(verdict: Verdict | None) -> Html:
 
 def _serving(report: ReleaseReport) -> Html | None:
     shown = facts.serving_facts(report)
-    return part("Serving", fact_list(shown), _candidates(report.benchmark)) if shown else None
-
-
-def _candidates(benchmark: Benchmark | None) -> Html | None:
-    if benchmark is None or not benchmark.candidates:
-        return None
-    rows = (
-        row(
-            facts.settings(one.settings),
-            figures.significant(one.p50_ms),
-            passed(ok=True, text="chosen") if one.chosen else None,
-        )
-        for one in benchmark.candidates
-    )
-    whole = table(("settings", "p50, ms", ""), rows, "Runtime settings that were tried")
-    return folded("Settings that were tried", whole)
+    return part("Serving", fact_list(shown), candidates(report.benchmark)) if shown else None
 
 
 def _steps(steps: tuple[StepRecord, ...]) -> Html | None:

@@ -56,7 +56,7 @@ def feature_effects(explanation: Explanation | None) -> Html | None:
     names = [feature.name for feature in explanation.features]
     examples = (
         folded(
-            f"{name[:1].upper()}{name[1:]}: row {row.row}, {figures.significant(row.output_value)}",
+            f"{name[:1].upper()}{name[1:]}: row {row.row}, {typeset(figures.significant(row.output_value))}",
             waterfall_html(names, row, explanation.output or ""),
         )
         for name, row in explanation.examples.items()
@@ -148,7 +148,7 @@ def _swarm(line: Line, axis: Axis) -> Html:
 
 
 def _legend() -> Html:
-    scale = tag("span", class_="mp-legend")
+    scale = tag("span", class_="mp-shades")
     said = ("Each dot is a row: left of zero it lowers the output, right it raises it. ", "Its ")
     return tag(
         "p", *said, "colour is the feature's own value: low", scale, "high.", class_="mp-soft"
@@ -159,7 +159,7 @@ def _end(name: str, value: float, text: str, axis: Axis, *, above: bool) -> Html
     """Return the line where a waterfall begins or, with the link from above, where it ends."""
     place = axis.at(value)
     link = _link(place, 0, _LINE / 2) if above else _link(place, _LINE / 2, _LINE)
-    mark = _line(place, 4, _LINE - 4, "mp-mark")
+    mark = _line(place, 4, _LINE - 4, "mp-end")
     return _lined(tag("b", name), _strip(axis, [link, mark]), tag("b", text), f"{name}: {text}")
 
 
@@ -204,7 +204,7 @@ def _scale(axis: Axis) -> Html:
 
 
 def _link(place: float, top: float, bottom: float) -> Html:
-    return _line(place, top, bottom, "mp-link")
+    return _line(place, top, bottom, "mp-step")
 
 
 def _line(place: float, top: float, bottom: float, kind: str) -> Html:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _BAR = 24  # columns of the longest bar: fits 80 beside a feature's name
 _NAME = 32
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 _AXIS = 30  # columns of a waterfall's axis: fits 80 beside a feature and its value
 _FEATURE = 38
 
@@ -45,14 +44,8 @@ def _bars(features: Sequence[Feature]) -> Table:
     grid.add_column(justify="right")
     for one in features:
         value = figures.significant(one.importance)
-        grid.add_row(_text(one.name), _blocks(one.importance / largest), value)
+        grid.add_row(_text(one.name), figures.bar(one.importance / largest, _BAR), value)
     return grid
-
-
-def _blocks(share: float) -> str:
-    """Return a bar of `share` (0 to 1) of the longest, to an eighth of a column."""
-    whole, eighths = divmod(round(share * _BAR * 8), 8)
-    return ("█" * whole + _EIGHTHS[eighths]).rstrip() or _EIGHTHS[1]
 
 
 def waterfall_renderable(

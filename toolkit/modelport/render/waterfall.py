@@ -67,7 +67,7 @@ def waterfall(features: Sequence[str], row: RowExplanation) -> Waterfall:
     ends = [row.base_value]
     for _, _, value in parts:
         ends.append(ends[-1] + value)
-    decimals = _decimals([row.base_value, row.output_value, *(value for _, _, value in parts)])
+    decimals = _decimals([value for _, _, value in parts])
     steps = (
         Step(name, text, start, end, typeset(f"{value:+,.{decimals}f}"))
         for (name, text, value), start, end in zip(parts, ends[:-1], ends[1:], strict=True)

@@ -26,6 +26,7 @@ from modelport.reports.release import (
     Verdict,
     Verification,
 )
+from modelport.reports.served import ServedExplanation
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -53,6 +54,7 @@ __all__ = [
     "Resolution",
     "RowExplanation",
     "RuntimeSettings",
+    "ServedExplanation",
     "StepRecord",
     "StepState",
     "Subject",

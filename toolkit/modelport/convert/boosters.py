@@ -1,0 +1,127 @@
+"""What XGBoost's, LightGBM's and CatBoost's models share: rows in one matrix, and their answers.
+
+The graph of a table of numbers takes one float32 tensor `[n, columns]` named `input`. With
+columns of pandas' category type, whose codes the trees see, it takes one tensor per column,
+named as in the signature, and does pandas' encoding itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelport.convert import graphs
+from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES, Answers, Rows
+from modelport.errors import UnsupportedModel
+
+if TYPE_CHECKING:
+    from modelport.reports import Resolution
+
+INPUT = "input"
+_ML = "ai.onnx.ml"
+
+Categories = Mapping[str, Sequence[Any]]
+"""The categories of pandas' category columns, in the order of their codes."""
+
+
+def labelled(shares: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> Answers:
+    """Answer with labels and probabilities [n, classes], of one class's [n] or all classes'."""
+    if shares.ndim == 1:
+        shares = np.column_stack([1 - shares, shares])
+    return {LABEL: classes[shares.argmax(axis=1)], PROBABILITIES: shares}
+
+
+def matrix(rows: Rows, categories: Categories) -> np.ndarray[Any, Any]:
+    """Return rows as the trees see them: [n, columns] of numbers, categories as their codes."""
+    import pandas as pd
+
+    if isinstance(rows, np.ndarray):
+        return rows
+    coded = {
+        name: pd.Series(pd.Categorical(rows[name], list(known)).codes).replace(-1, np.nan).values
+        for name, known in categories.items()
+    }
+    numbers: np.ndarray[Any, Any] = rows.assign(**coded).to_numpy(dtype=float, na_value=np.nan)
+    return numbers
+
+
+def float_input(width: int) -> list[tuple[str, Any]]:
+    """Return the one input [n, width] in the converters' own types."""
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    return [(INPUT, FloatTensorType([None, width]))]
+
+
+def finish(proto: Any, classes: np.ndarray[Any, Any] | None) -> Any:
+    """Name the outputs of a converted model; its classes are None if it does not classify."""
+    from onnx import TensorProto
+
+    graph = proto.graph
+    graphs.without_zipmap(graph)
+    graphs.name_outputs(graph, [PREDICTION] if classes is None else [LABEL, PROBABILITIES])
+    graphs.prune(graph)
+    if classes is not None:
+        graphs.set_shape(graph.output[1], [None, len(classes)])
+        if classes.dtype == bool:
+            graphs.cast_output(graph, LABEL, TensorProto.BOOL)
+    return proto
+
+
+def take_columns(proto: Any, resolution: Resolution, categories: Categories) -> None:
+    """Let the graph take the signature's columns instead of the matrix, and encode categories.
+
+    Raises:
+        UnsupportedModel: The signature does not name the columns.
+    """
+    from onnx import TensorProto, helper
+
+    if not categories:
+        return
+    columns = [column for column in resolution.inputs if column.name is not None]
+    if len(columns) < len(categories):
+        raise UnsupportedModel("the model has category columns, which its signature does not name")
+    graph, width = proto.graph, len(columns)
+    (whole,) = (value.name for value in graph.input)
+    nodes, values = [], []
+    for column in columns:
+        name, known = str(column.name), categories.get(str(column.name))
+        kind = _KINDS.get(column.type, TensorProto.FLOAT)
+        values.append(helper.make_tensor_value_info(name, kind, [None, 1]))
+        if known is None:
+            nodes.append(helper.make_node("Cast", [name], [f"{name}_seen"], to=TensorProto.FLOAT))
+        else:
+            nodes.append(_encode(name, known, kind))
+    seen = [f"{value.name}_seen" for value in values]
+    nodes.append(helper.make_node("Concat", seen, [f"{whole}_{width}"], axis=1))
+    graphs.rename(graph, {whole: f"{whole}_{width}"})
+    del graph.input[:]
+    graph.input.extend(values)
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+    for used in proto.opset_import:
+        if used.domain == _ML:
+            used.version = max(used.version, 2)  # LabelEncoder makes numbers from version 2 on
+
+
+_KINDS = {"string": 8, "integer": 7, "long": 7, "boolean": 9}  # of onnx.TensorProto
+
+
+def _encode(name: str, known: Sequence[Any], kind: int) -> Any:
+    from onnx import TensorProto, helper
+
+    if kind not in (TensorProto.STRING, TensorProto.INT64):
+        raise UnsupportedModel(f"the categories of {name!r} are neither text nor whole numbers")
+    keys = {"keys_strings": [str(value) for value in known]}
+    if kind == TensorProto.INT64:
+        keys = {"keys_int64s": [int(value) for value in known]}
+    return helper.make_node(
+        "LabelEncoder",
+        [name],
+        [f"{name}_seen"],
+        domain=_ML,
+        values_floats=[float(code) for code in range(len(known))],
+        default_float=float("nan"),
+        **keys,
+    )
