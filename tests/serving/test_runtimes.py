@@ -288,6 +288,11 @@ def boosters() -> dict[str, tuple[str, Callable[[], Any], Callable[[Any], dict[s
             lambda: xgboost.XGBRegressor(n_estimators=5).fit(TABLE, TABLE["a"]),
             one,
         ),
+        "xgboost linear classifier": (
+            "xgboost",
+            lambda: xgboost.XGBClassifier(n_estimators=5, booster="gblinear").fit(TABLE, LABELS),
+            both,
+        ),
         "xgboost booster": (
             "xgboost",
             lambda: xgboost.train({"objective": "binary:logistic"}, matrix, 5),

@@ -82,7 +82,7 @@ def test_loads_are_interleaved():
 
 def test_a_load_at_which_nothing_is_answered_is_an_error():
     nothing = Round(np.empty(0), 1.0, 5, "status 500: out of memory")
-    with pytest.raises(PredictionError, match="4 callers.*not one.*status 500: out of memory"):
+    with pytest.raises(PredictionError, match=r"4 callers.*not one.*status 500: out of memory"):
         measure([point(lambda: nothing, concurrency=4)], 1)
 
 

@@ -22,7 +22,16 @@ def modelport(*arguments, check=True):
 
 def test_every_command_and_option_is_documented():
     commands = cli.program.commands
-    assert set(commands) == {"deploy", "predict", "status", "delete", "up", "down", "completion"}
+    assert set(commands) == {
+        "deploy",
+        "predict",
+        "benchmark",
+        "status",
+        "delete",
+        "up",
+        "down",
+        "completion",
+    }
     for command in commands.values():
         assert command.help
         options = [p for p in command.params if isinstance(p, click.Option)]

@@ -28,13 +28,14 @@ def test_the_whole_job_in_a_notebook(store):
     read = (
         f"import pandas as pd; holdout = pd.read_parquet({str(store.folder / 'holdout.parquet')!r})"
     )
-    deployed, predicted, status, detail, deleted = run(
+    deployed, predicted, status, detail, measured, deleted = run(
         read + "; rows = holdout.drop(columns='label').head(3)",
         "%kserve_deploy models:/breast-cancer@champion --name cell --data holdout "
         '--target label --slo "p99<1s, accuracy>=0.9"',
         "%kserve_predict cell rows",
         "%kserve_status",
         "%kserve_status cell",
+        "%kserve_benchmark cell --concurrency 1,4 --batch 1 --seconds 0.05 --repeats 2",
         "%kserve_delete cell",
     )[1:]
     report = next(o for o in deployed if o.output_type == "execute_result")
@@ -45,6 +46,7 @@ def test_the_whole_job_in_a_notebook(store):
     assert all(column in table for column in ("label", "probabilities_0", "probabilities_1"))
     assert "cell" in status[0].data["text/html"]
     assert "PredictorReady" in detail[0].data["text/html"]
+    assert "<svg" in next(o for o in measured if "text/html" in o.get("data", {})).data["text/html"]
     assert "service cell deleted" in text(deleted)
 
 

@@ -108,6 +108,21 @@ def test_the_endpoint_answers_as_the_notebook_does(released, store):
     assert list(answers.index) == list(rows.index)
 
 
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_the_endpoint_is_measured_by_name_and_by_url(released, protocol):
+    release, _ = released
+    quick = {"concurrency": [1, 4], "batch": [1, 8], "seconds": 0.05, "repeats": 2}
+    by_name = modelport.benchmark("tumor", protocol=protocol, **quick).report
+    by_url = modelport.benchmark(f"{release.url}/{protocol}/models/tumor", **quick).report
+    for found in (by_name, by_url):
+        assert found.protocol == protocol
+        assert found.target.startswith(f"{release.url}/{protocol}/models/tumor")
+        loads = [(one.batch_size, one.concurrency) for one in found.measurements]
+        assert loads == [(1, 1), (1, 4), (8, 1), (8, 4)]
+        assert all(one.failures == 0 and one.first_error == "" for one in found.measurements)
+        assert found.footprints["live"].memory_bytes > 10 << 20
+
+
 def test_rows_may_be_an_array_or_a_list(released, store):
     del released
     rows = store.holdout.drop(columns="label").head(2)

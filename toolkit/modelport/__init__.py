@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from modelport.api import (
         benchmark,
+        certify,
         delete,
         deploy,
         down,
@@ -42,10 +43,11 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
-    from modelport.views import Benchmark, Explanation, Plan, Release, Service, Services
+    from modelport.views import Benchmark, Certificate, Explanation, Plan, Release, Service, Services
 
 __all__ = [
     "Benchmark",
+    "Certificate",
     "CertificateFailed",
     "DataError",
     "DeploymentFailed",
@@ -67,6 +69,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "benchmark",
+    "certify",
     "delete",
     "deploy",
     "down",
@@ -80,11 +83,13 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(
-        ("Benchmark", "Explanation", "Plan", "Release", "Service", "Services"), "modelport.views"
+        ("Benchmark", "Certificate", "Explanation", "Plan", "Release", "Service", "Services"),
+        "modelport.views",
     ),
     **dict.fromkeys(
         (
             "benchmark",
+            "certify",
             "delete",
             "deploy",
             "down",

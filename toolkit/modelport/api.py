@@ -11,7 +11,7 @@ from modelport import gates, launch, manifests, targets, workflows
 from modelport.errors import ServiceNotFound, TargetError, UsageError
 from modelport.models import ModelRef, check_namespace, check_service_name
 from modelport.render import Progress, Stages, choose
-from modelport.views import Benchmark, Explanation, Plan, Release, Service, Services
+from modelport.views import Benchmark, Certificate, Explanation, Plan, Release, Service, Services
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,6 +238,44 @@ def benchmark(
         report = subject.run(rows, loads, stages)
         stages.done()
     return Benchmark(report)
+
+
+def certify(
+    model: Any,
+    onnx: bytes | str | Path,
+    data: Any = None,
+    *,
+    target: str | None = None,
+    sink: Sink | None = None,
+) -> Certificate:
+    """Certify that an ONNX model answers as the model that it was made of, wherever it was made.
+
+    Both answer the data's rows and rows made to break the conversion: extremes, missing values,
+    unknown categories, every leaf of a tree and both sides of its thresholds.
+
+    Args:
+        model: A fitted model (scikit-learn, XGBoost, LightGBM, CatBoost, PyTorch, Keras, a
+            pyfunc), or one in MLflow: `models:/NAME/VERSION` and the like.
+        onnx: The ONNX file, or its bytes.
+        data: Rows that the model takes: a DataFrame, an array [n, ...], or a CSV, Parquet or
+            NumPy file; by default the input example of a model in MLflow.
+        target: A column of `data` that holds labels, and is no input.
+        sink: Where progress is shown; by default the cell, terminal or pipe we run in.
+
+    Returns:
+        The certificate: whether it `passed`, on what rows, by how much answers differ, and
+        which labels flipped. A failed one is returned too, not raised.
+
+    Raises:
+        ModelportError: What stopped it, and what to do.
+    """
+    from modelport import certification
+
+    with sink or choose() as shown:
+        stages = Stages(shown, "certificate", certification.STAGES)
+        record = certification.certify(model, onnx, data, target, stages)
+        stages.done()
+    return Certificate(record)
 
 
 def status(name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Service:

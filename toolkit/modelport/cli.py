@@ -31,9 +31,10 @@ Variables = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Json:
-    """A result that is to be shown as JSON."""
+    """A result that is to be shown as JSON; `passed` is what the exit status tells."""
 
     value: Any
+    passed: bool = True
 
 
 def complete_models(incomplete: str) -> list[str]:
@@ -236,6 +237,37 @@ def benchmark(
 
 
 @program.command()
+@click.argument("model", shell_complete=_models)
+@click.argument("onnx", type=click.Path())
+@click.option(
+    "--data",
+    help="Rows that the model takes: a CSV, Parquet or NumPy file or, in a notebook, the name of "
+    "a DataFrame or an array.  [the model's input example]",
+)
+@click.option("--target", help="Column of the data that is no input.")
+@_json
+@_traceback
+@click.pass_obj
+def certify(
+    variables: Variables, model: str, onnx: str, data: str | None, target: str | None, as_json: bool
+) -> object:
+    """Certify that an ONNX file answers as the MODEL does that it was made of.
+
+    MODEL is models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/PATH, a model folder or, in a
+    notebook, the name of a fitted model. Exits with 1 where the certificate fails.
+    """
+    rows = None if data is None else _variable(variables, data, "a DataFrame, an array or a file")
+    found = api.certify(
+        variables.get(model, model),
+        variables.get(onnx, onnx),
+        rows,
+        target=target,
+        sink=_sink(as_json=as_json),
+    )
+    return _shown(found, as_json=as_json)
+
+
+@program.command()
 @click.argument("service", required=False, shell_complete=_services)
 @click.option("--namespace", "-n", help="Only services of this namespace.")
 @_json
@@ -326,9 +358,12 @@ def main() -> None:
     if _COMPLETE in os.environ:
         program.main(prog_name=_PROGRAM, complete_var=_COMPLETE)
     try:
-        _print(run(arguments))
+        result = run(arguments)
     except ModelportError as error:
         sys.exit(_fail(error, arguments))
+    _print(result)
+    # A certificate that failed is a result to show, and a failure to scripts.
+    sys.exit(0 if getattr(result, "passed", True) else 1)
 
 
 def _fail(error: ModelportError, arguments: Sequence[str]) -> int:
@@ -358,7 +393,7 @@ def _print(result: object) -> None:
 
 
 def _shown(view: Any, *, as_json: bool) -> object:
-    return Json(view.json()) if as_json else view
+    return Json(view.json(), passed=getattr(view, "passed", True)) if as_json else view
 
 
 def _sink(*, as_json: bool) -> Sink:

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 PREFIX = "kserve_"
-COMMANDS = ("deploy", "predict", "status", "delete", "benchmark", "explain")
+COMMANDS = ("certify", "deploy", "predict", "status", "delete", "benchmark", "explain", "certify")
 # What completes a command's first word, where that is not a service.
-_FIRST_WORDS = {"deploy": cli.complete_models, "benchmark": cli.complete_targets}
+_FIRST_WORDS = {
+    "deploy": cli.complete_models,
+    "certify": cli.complete_models,
+    "benchmark": cli.complete_targets,
+}
 
 
 @magics_class
@@ -44,6 +48,10 @@ class ModelportMagics(Magics):  # type: ignore[misc]  # IPython ships no type in
     @line_magic
     def kserve_benchmark(self, line: str) -> object:
         return self._run("benchmark", line)
+
+    @line_magic
+    def kserve_certify(self, line: str) -> object:
+        return self._run("certify", line)
 
     @line_magic
     def kserve_explain(self, line: str) -> object:

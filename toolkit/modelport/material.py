@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelport import data, parity, tracking
 from modelport.config import settings
@@ -13,7 +13,6 @@ from modelport.convert import flavour, session
 from modelport.reports import Resolution
 
 if TYPE_CHECKING:
-    import pandas as pd
 
     from modelport.convert.base import NativeModel
     from modelport.convert.session import OnnxModel
@@ -63,12 +62,12 @@ class Material:
         return data.fit(_load(self.data, self.target or None), self.resolved.inputs)
 
     @property
-    def example(self) -> pd.DataFrame | None:
-        """The rows of the model's input example."""
+    def example(self) -> Any:
+        """The rows of the model's input example: a DataFrame, an array, or None."""
         return tracking.input_example(Path(self.source))
 
     @property
-    def sample(self) -> pd.DataFrame:
+    def sample(self) -> Any:
         """The best rows there are: the data, else the input example, else invented ones."""
         if self.rows is not None:
             return self.rows.inputs

@@ -68,7 +68,8 @@ def resolve(ref: ModelRef, folder: Path) -> Resolution:
     mlflow = _mlflow()
     with _errors(ref):
         uri, version = _pin(ref)
-        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+        found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+        _lift(Path(found), folder)
     model = mlflow.models.Model.load(str(folder))
     return Resolution(
         source=ref.uri,
@@ -83,8 +84,19 @@ def resolve(ref: ModelRef, folder: Path) -> Resolution:
     )
 
 
-def input_example(folder: Path) -> pd.DataFrame | None:
-    """Return the rows of the model's input example, or None if it has none that is a table."""
+def _lift(found: Path, folder: Path) -> None:
+    """Move a model that was put into a subfolder, as folders and runs' artifacts are, up."""
+    if found.resolve() == folder.resolve():
+        return
+    for part in found.iterdir():
+        part.replace(folder / part.name)
+
+
+def input_example(folder: Path) -> Any:
+    """Return the rows of the model's input example: a DataFrame, or an array [n, ...].
+
+    None where it has neither.
+    """
     import pandas as pd
 
     model = _mlflow().models.Model.load(str(folder))
@@ -96,7 +108,7 @@ def input_example(folder: Path) -> pd.DataFrame | None:
         return example
     if getattr(example, "ndim", 0) == 2:
         return pd.DataFrame(example)
-    return None
+    return example if getattr(example, "ndim", 0) > 2 else None
 
 
 def load_model(flavour: str, folder: Path, **options: Any) -> Any:

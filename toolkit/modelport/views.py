@@ -115,6 +115,51 @@ class Explanation(View):
 
 
 @dataclass(frozen=True, repr=False)
+class Certificate(View):
+    """The parity record of a conversion: the same that a release keeps."""
+
+    record: reports.Certificate
+
+    def __repr__(self) -> str:
+        return f"<Certificate {self.record.verdict}: {self.record.reason}>"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the converted model answers as the native one does."""
+        return self.record.passed
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows both answered, by where these come from."""
+        return self.record.rows
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """The largest and the 99.9th-percentile difference, absolute and relative."""
+        return {
+            "max_abs": self.record.max_abs_difference,
+            "p999_abs": self.record.p999_abs_difference,
+            "max_rel": self.record.max_rel_difference,
+            "p999_rel": self.record.p999_rel_difference,
+        }
+
+    @property
+    def flips(self) -> tuple[reports.DifferingRow, ...]:
+        """Rows whose label flipped: the first fifty; `record.label_flips` counts all."""
+        return self.record.flips
+
+    def __rich__(self) -> RenderableType:
+        return render.certificate_renderable(self.record, "a conversion")
+
+    def _html(self) -> str:
+        return render.certificate_html(self.record, "a conversion")
+
+    def json(self) -> Any:
+        """Return the record as plain JSON values."""
+        return self.record.model_dump(mode="json")
+
+
+@dataclass(frozen=True, repr=False)
 class Plan(View):
     """What a release would do, and the manifest that it would apply."""
 

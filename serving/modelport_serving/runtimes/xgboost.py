@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xgboost
@@ -24,12 +25,20 @@ class XgboostRuntime(EstimatorRuntime):
         model.load_model(self._model.model_file)
         booster = model if name == "Booster" else model.get_booster()
         booster.set_param({"nthread": self.threads})
-        return _Booster(booster) if name == "Booster" else model
+        return _Booster(booster) if name == "Booster" else _unnamed(model)
 
     def _feature_names(self, estimator: Any) -> list[str] | None:
         booster = estimator.booster if isinstance(estimator, _Booster) else estimator.get_booster()
         names = booster.feature_names
         return None if names is None else list(names)
+
+
+def _unnamed(model: Any) -> Any:
+    """Let the model take arrays: linear ones ask for the columns' names, whose order is known."""
+    for name in ("predict", "predict_proba"):
+        if hasattr(model, name):
+            setattr(model, name, partial(getattr(model, name), validate_features=False))
+    return model
 
 
 class _Booster:

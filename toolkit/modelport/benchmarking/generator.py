@@ -177,7 +177,7 @@ async def _keep_busy(job: Job, requests: Iterator[bytes], tally: Tally) -> None:
         closed = loop.create_future()
         try:
             await loop.create_connection(
-                lambda closed=closed: Connection(requests, tally, closed),  # type: ignore[misc]
+                lambda closed=closed: Connection(requests, tally, closed),
                 place.hostname or "",
                 place.port or (443 if secure else 80),
                 ssl=ssl.create_default_context() if secure else None,

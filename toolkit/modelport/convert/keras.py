@@ -63,10 +63,12 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     import onnx
 
     model = native.estimator
-    name, _ = tensors.given(resolution)
+    name, shape = tensors.given(resolution)
     if len(model.inputs) != 1:
         raise UnsupportedModel(f"the model takes {len(model.inputs)} tensors, and rows are one")
     try:
+        # A model that was never called is not exported.
+        result = model(tensors.example(shape, model.inputs[0].dtype))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             model.export(str(path), format="onnx", verbose=False)
@@ -74,7 +76,6 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     except Exception as error:  # exporters raise what they like
         raise UnsupportedModel(f"keras does not export it ({first_line(error)})") from error
     graphs.name_inputs(proto.graph, [name])
-    result = model.output if isinstance(model.output, dict | list | tuple) else model.outputs[0]
     graphs.name_outputs(proto.graph, list(tensors.named(result)))
     used = keras.config.backend()
     return Graph(

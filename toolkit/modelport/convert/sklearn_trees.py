@@ -79,8 +79,7 @@ def _members(estimator: Any) -> Iterator[Any]:
     for attribute in _MEMBERS:
         held = getattr(estimator, attribute, None)
         if isinstance(held, np.ndarray | list | tuple):
-            for one in np.asarray(held, dtype=object).ravel():
-                yield one
+            yield from np.asarray(held, dtype=object).ravel()
         elif isinstance(held, Mapping):
             yield from held.values()
         elif hasattr(held, "predict"):

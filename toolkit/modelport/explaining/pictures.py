@@ -1,4 +1,4 @@
-"""Images: SHAP values of superpixels, the squares of a grid that take the image's mean colour when absent."""
+"""Images: SHAP values of superpixels, squares of a grid; an absent one has the mean colour."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ Array = np.ndarray[Any, Any]
 
 _GRIDS = (8, 7, 6, 5, 4)  # squares along a side, as many as there is time for
 _IMAGES = 4
+_PERMUTATIONS = 5
 _CHANNELS = (1, 3, 4)
 _SMALLEST = 8  # pixels along a side of what is taken for an image
 _THUMBNAIL = 64  # pixels
@@ -37,33 +38,38 @@ def are_images(rows: Any) -> bool:
 
 
 def explain(model: Model, images: Array, clock: Clock) -> tuple[ImageExplanation, ...]:
-    """Explain a few images: for each the class that the model sees in it.
+    """Explain a few images: for each the output that is highest, the class the model sees in it.
 
-    At least one is explained, on a grid as fine as there is time for.
+    As many as there is time for, at least one, on a grid as fine as there is time for.
     """
-    answering = Answering(model, images[:1])
+    chosen = np.random.default_rng(0).permutation(len(images))[:_IMAGES]
+    answering = Answering(model, images[chosen[:1]])
     before = clock.spent
-    answered = answering(images[:_IMAGES])
-    an_answer = (clock.spent - before) / len(answered)
-    grid, count = _affordable(clock.left / max(an_answer, 1e-9), len(answered))
-    found = []
-    for row in range(count):
-        clock.tell(f"image {row + 1} of {count}, {grid * grid} superpixels")
-        found.append(_explained(answering, images[row], row, answered[row], grid))
-    return tuple(found)
+    answered = answering(images[chosen])
+    answers = clock.left / max((clock.spent - before) / len(chosen), 1e-9)
+    grid, permutations = _affordable(answers, len(chosen))
+
+    def one(places: Array) -> list[ImageExplanation]:
+        return [
+            _explained(answering, images[row], int(row), answered[place], grid, permutations)
+            for place, row in ((place, chosen[place]) for place in places)
+        ]
+
+    clock.tell(f"asking about {grid * grid} superpixels an image")
+    parts = clock.each(np.arange(len(chosen)), one)
+    return tuple(image for part in parts for image in part)
 
 
 def _affordable(answers: float, images: int) -> tuple[int, int]:
-    """Return the finest grid, and then the most images, that so many answers are enough for."""
-    for grid in _GRIDS:
-        count = int(answers // shapley.evaluations_of(grid * grid))
-        if count >= 1:
-            return grid, min(images, count)
-    return _GRIDS[-1], 1
+    """Return the finest grid that one image can have, and how often all can have it."""
+    needed = {grid: shapley.evaluations_of(grid * grid) for grid in _GRIDS}
+    grid = next((grid for grid in _GRIDS if needed[grid] <= answers), _GRIDS[-1])
+    permutations = int(answers // (needed[grid] * images))
+    return grid, min(_PERMUTATIONS, max(1, permutations))
 
 
 def _explained(
-    answering: Answering, image: Array, row: int, answered: Array, grid: int
+    answering: Answering, image: Array, row: int, answered: Array, grid: int, permutations: int
 ) -> ImageExplanation:
     first, output = _channels_first(image[None]), int(np.argmax(answered))
     pixels = image if first else np.moveaxis(image, -1, 0)
@@ -71,19 +77,19 @@ def _explained(
 
     def predict(present: Array) -> Array:
         answers = []
-        for some in np.array_split(present, max(1, -(-len(present) // _BATCH))):
+        for some in np.array_split(present, -(-len(present) // _BATCH)):
             mixed = np.where(some[:, cells][:, None] > 0, pixels, mean).astype(image.dtype)
             given = mixed if first else np.moveaxis(mixed, 1, -1)
             answers.append(answering(given)[:, [output]])
         return np.concatenate(answers)
 
-    squares = grid * grid
-    values = shapley.permutation(predict, np.ones((1, squares)), np.zeros((1, squares)), 1)
-    own, base = float(answered[output]), float(values.base[0, 0])
+    all_present, none_present = np.ones((1, grid * grid)), np.zeros((1, grid * grid))
+    values = shapley.permutation(predict, all_present, none_present, permutations)
+    own = float(answered[output])
     return ImageExplanation(
         row=row,
         output=answering.meaning.name(output, len(answered)),
-        base_value=base,
+        base_value=float(values.base[0, 0]),
         output_value=own,
         values=tuple(map(tuple, values.values[0, :, 0].reshape(grid, grid).tolist())),
         residual=abs(float(values.total[0, 0]) - own),

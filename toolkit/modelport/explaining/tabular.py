@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelport.explaining import attribution, outputs, shapley
+from modelport.explaining.attribution import Misread
 from modelport.explaining.outputs import Answering, Meaning
 from modelport.explaining.shapley import Values
 from modelport.explaining.tables import Codebook
@@ -25,14 +26,10 @@ Array = np.ndarray[Any, Any]
 
 _REFERENCE_ROWS = 1_000
 _PERMUTATIONS = 2
-_PERMUTED_ROWS = 50
+_SLOWLY = 50  # rows that are explained where each takes many answers
 _FEW_ROWS = 10  # a smaller background is taken before fewer rows than this are explained
 _FEW_BACKGROUND = 10
 _ADDS_UP = 1e-3  # of the outputs' size: what is left over where an explainer misreads a model
-
-
-class Misread(Exception):
-    """An explainer takes the model for another: the next one is asked."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ def _deep(table: Table) -> Way:
             raise Misread
         return Part(values, output, answering.meaning)
 
-    return Way("deep", one, len(table.background))
+    return Way("deep", one, len(table.background), _SLOWLY)
 
 
 def _permutation(table: Table) -> Way:
@@ -209,7 +206,7 @@ def _permutation(table: Table) -> Way:
     import pandas as pd
 
     answering = Answering(table.model, table.asked(table.background))
-    chosen = table.chosen[:_PERMUTED_ROWS]
+    chosen = table.chosen[:_SLOWLY]
     background = table.background.iloc[: _affordable(table, answering, len(chosen))]
     book = Codebook(pd.concat([background, table.rows.iloc[chosen]], ignore_index=True))
     absent = book.encode(background)
@@ -223,7 +220,7 @@ def _permutation(table: Table) -> Way:
         )
         return Part(values, answering(table.asked(rows)), answering.meaning)
 
-    return Way("permutation", one, len(background), _PERMUTED_ROWS)
+    return Way("permutation", one, len(background), _SLOWLY)
 
 
 def _affordable(table: Table, answering: Answering, rows: int) -> int:

@@ -55,5 +55,5 @@ class Clock:
             a_row = (time.monotonic() - began) / len(some)
             size = min(size * _GROWTH, int(self.left / max(a_row, 1e-9)))
             if self.spent > _TELLING:
-                self.tell(f"{done} of {len(rows)} rows explained")
+                self.tell(f"{done} of {len(rows)} explained")
         return parts

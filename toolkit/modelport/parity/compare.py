@@ -119,7 +119,7 @@ def compare(
 
 def _measures(values: Any) -> bool:
     """Tell numbers that are measured from text, whole numbers and truth values."""
-    return plain(values).dtype.kind == "f"
+    return bool(plain(values).dtype.kind == "f")
 
 
 def plain(labels: Any) -> np.ndarray[Any, Any]:
@@ -211,6 +211,7 @@ def _same_shape(expected: np.ndarray[Any, Any], given: np.ndarray[Any, Any]) -> 
         return False
 
     def shape(array: np.ndarray[Any, Any]) -> tuple[int, ...]:
-        return array.shape[:1] if array.ndim == 2 and array.shape[1] == 1 else array.shape
+        narrow = array.ndim == 2 and array.shape[1] == 1
+        return tuple(array.shape[:1] if narrow else array.shape)
 
     return shape(expected) == shape(given)

@@ -203,7 +203,7 @@ def _unseen(base: pd.DataFrame, known: Mapping[str, Sequence[Any]]) -> pd.DataFr
 
 def _overlaid(base: pd.DataFrame, cells: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
     """Return a row for each set of cells: one of the base's rows with these cells replaced."""
-    frame = tables.repeat(base, len(cells)).reset_index(drop=True)
+    frame: pd.DataFrame = tables.repeat(base, len(cells)).reset_index(drop=True)
     columns: dict[Any, dict[int, Any]] = {}
     for row, replaced in enumerate(cells):
         for name, value in replaced.items():

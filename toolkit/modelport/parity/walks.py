@@ -95,7 +95,7 @@ def _walk_grove(
 ) -> None:
     seen = [grove.matrix(rows) for rows in given]
     visited = [_visited(tree, seen) for tree in grove.trees]
-    known = levels(grove, base, categories)
+    known = levels(grove, base, categories) or []
     rng = np.random.default_rng(0)
     for batch in _batches(grove.trees, seen[0].shape[1]) if known else []:
         plan = _plan(
@@ -201,7 +201,7 @@ _NONE, _ANY = -1, -2
 
 def _pick(one: Levels, boxes: _Boxes) -> np.ndarray[Any, Any]:
     """Return for each node the place of a level that leads to it; none (-1), or any (-2)."""
-    bound = boxes.bound[:, one.features].any(axis=1)
+    bound = np.asarray(boxes.bound[:, one.features].any(axis=1))
     picked = np.full(len(bound), _ANY)
     narrow = np.flatnonzero(bound)
     size = max(1, _CHUNK // max(one.seen.size, 1))
@@ -251,8 +251,8 @@ class _Plan:
 
     def rows(self, base: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """Return the rows; columns that are left open come from rows of the base."""
-        rows = tables.take(base, rng.integers(0, len(base), len(self.picks)))
-        rows = rows.reset_index(drop=True)
+        drawn = rng.integers(0, len(base), len(self.picks))
+        rows: pd.DataFrame = tables.take(base, drawn).reset_index(drop=True)
         for place, one in enumerate(self.known):
             picked, moved = self.picks[:, place], self.column == place
             fixed = picked >= 0

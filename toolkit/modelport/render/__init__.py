@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from modelport.render.html import release_html as release_html
     from modelport.render.html import release_page as release_page
     from modelport.render.html_benchmark import benchmark_html as benchmark_html
+    from modelport.render.html_certificate import certificate_html as certificate_html
     from modelport.render.html_explanation import explanation_page as explanation_page
     from modelport.render.html_explanation import waterfall_html as waterfall_html
     from modelport.render.html_services import service_html as service_html
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from modelport.render.sinks import Sink as Sink
     from modelport.render.sinks import choose as choose
     from modelport.render.stages import Stages as Stages
-    from modelport.render.terminal import as_text as as_text
     from modelport.render.terminal import release_renderable as release_renderable
-    from modelport.render.terminal import show as show
     from modelport.render.terminal_benchmark import benchmark_renderable as benchmark_renderable
+    from modelport.render.terminal_certificate import (
+        certificate_renderable as certificate_renderable,
+    )
     from modelport.render.terminal_explanation import waterfall_renderable as waterfall_renderable
+    from modelport.render.terminal_layout import as_text as as_text
+    from modelport.render.terminal_layout import show as show
     from modelport.render.terminal_services import service_renderable as service_renderable
     from modelport.render.terminal_services import services_renderable as services_renderable
 
@@ -38,9 +42,11 @@ _HOMES = {
     "Progress": "progress",
     "Sink": "sinks",
     "Stages": "stages",
-    "as_text": "terminal",
+    "as_text": "terminal_layout",
     "benchmark_html": "html_benchmark",
     "benchmark_renderable": "terminal_benchmark",
+    "certificate_html": "html_certificate",
+    "certificate_renderable": "terminal_certificate",
     "choose": "sinks",
     "curl_line": "curl",
     "explanation_page": "html_explanation",
@@ -56,7 +62,7 @@ _HOMES = {
     "service_renderable": "terminal_services",
     "services_html": "html_services",
     "services_renderable": "terminal_services",
-    "show": "terminal",
+    "show": "terminal_layout",
     "waterfall_html": "html_explanation",
     "waterfall_renderable": "terminal_explanation",
 }

@@ -164,30 +164,6 @@ def _parity(certificate: Certificate | None) -> Fact | None:
     return figures.difference(certificate.max_abs_difference), f"largest difference, {rows}"
 
 
-def certificate_facts(certificate: Certificate) -> tuple[Fact, ...]:
-    """Return the certificate as (name, value) pairs."""
-    by_origin = ", ".join(f"{number:,} {origin}" for origin, number in certificate.rows.items())
-    batches = ", ".join(str(size) for size in certificate.batch_sizes)
-    facts = (
-        ("rows compared", _with(f"{certificate.rows_compared:,}", by_origin)),
-        ("label flips", f"{certificate.label_flips:,}"),
-        ("largest difference", figures.difference(certificate.max_abs_difference)),
-        ("99.9th percentile", figures.difference(certificate.p999_abs_difference)),
-        ("largest relative", figures.difference(certificate.max_rel_difference)),
-        ("tolerance", _tolerance(certificate)),
-        ("batch sizes", batches),
-    )
-    return tuple(fact for fact in facts if fact[1])
-
-
-def _tolerance(certificate: Certificate) -> str:
-    """Return the bound of a difference, as numpy's `isclose` adds it up."""
-    absolute = figures.difference(certificate.tolerance_abs)
-    relative = figures.difference(certificate.tolerance_rel)
-    bound = f"{absolute} + {relative} {figures.TIMES} |native|"
-    return f"{bound}: {certificate.tolerance_reason}" if certificate.tolerance_reason else bound
-
-
 def served_how(conversion: Conversion) -> str:
     """Say in which form the model is served, and why when it is not ONNX."""
     if conversion.converted:
@@ -270,7 +246,3 @@ def rest_of_features(explanation: Explanation) -> str:
 def joined(facts: Iterable[Fact]) -> str:
     """Return facts as one line: `rows 200 · base value 0.37`."""
     return " · ".join(f"{name} {value}" for name, value in facts)
-
-
-def _with(value: str, detail: str) -> str:
-    return f"{value} ({detail})" if detail else value

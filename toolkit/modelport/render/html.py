@@ -8,6 +8,7 @@ from modelport.render import facts, figures
 from modelport.render.comparison import Comparison, Group, compare
 from modelport.render.curl import curl_line, metadata_line
 from modelport.render.html_benchmark import candidates, loads_table, tiles
+from modelport.render.html_certificate import certificate_part
 from modelport.render.html_explanation import feature_effects, top_features
 from modelport.render.layout import facts as fact_list
 from modelport.render.layout import (
@@ -23,7 +24,6 @@ from modelport.render.markup import Html, join, link, tag
 
 if TYPE_CHECKING:
     from modelport.reports import (
-        Certificate,
         ReleaseReport,
         StepRecord,
         Subject,
@@ -50,7 +50,7 @@ def release_html(report: ReleaseReport, example: object = None) -> str:
         tiles(facts.key_figures(report)),
         _endpoint(report, example),
         _comparison(report),
-        _pair(_certificate(report.certificate), top_features(report.explanation)),
+        _pair(certificate_part(report.certificate), top_features(report.explanation)),
         feature_effects(report.explanation),
         _pair(_serving(report), _gates(report)),
         _steps(report.steps),
@@ -141,33 +141,6 @@ def _other_loads(compared: Comparison) -> Html | None:
 def _pair(*parts: Html | None) -> Html | None:
     shown = [one for one in parts if one]
     return tag("div", *shown, class_="mp-pair") if shown else None
-
-
-def _certificate(certificate: Certificate | None) -> Html | None:
-    if certificate is None:
-        return None
-    if certificate.verdict == "not applicable":
-        return part("Certificate", tag("p", certificate.reason), note="not applicable")
-    verdict = passed(ok=certificate.passed, text=certificate.verdict)
-    reason = tag("p", tag("b", certificate.reason)) if not certificate.passed else None
-    shown = fact_list([("verdict", verdict), *facts.certificate_facts(certificate)])
-    return part("Certificate", reason, shown, _worst_rows(certificate))
-
-
-def _worst_rows(certificate: Certificate) -> Html | None:
-    if not certificate.worst:
-        return None
-    rows = (
-        row(
-            f"{one.origin} {one.row}",
-            one.native,
-            one.converted,
-            figures.difference(one.difference),
-        )
-        for one in certificate.worst
-    )
-    header = ("row", "native", "converted", "difference")
-    return folded("Rows that differ most", table(header, rows, "Rows that differ most"))
 
 
 def _gates(report: ReleaseReport) -> Html | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelport.render import facts, figures
+from modelport.render.axis import typeset
 from modelport.render.beeswarm import SHADES, beeswarm
 from modelport.render.layout import folded, fragment, page, part
 from modelport.render.markup import Html, join, tag
@@ -56,7 +57,7 @@ def feature_effects(explanation: Explanation | None) -> Html | None:
     names = [feature.name for feature in explanation.features]
     examples = (
         folded(
-            f"{name[:1].upper()}{name[1:]}: row {row.row}, {typeset(figures.significant(row.output_value))}",
+            f"{name.capitalize()}: row {row.row}, {typeset(figures.significant(row.output_value))}",
             waterfall_html(names, row, explanation.output or ""),
         )
         for name, row in explanation.examples.items()

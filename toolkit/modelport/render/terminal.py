@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.columns import Columns
-from rich.console import Console
 from rich.console import Group as Stack
-from rich.padding import Padding
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from modelport.render import facts, figures
 from modelport.render.comparison import Comparison, Group, compare
 from modelport.render.curl import curl_line, metadata_line
+from modelport.render.terminal_certificate import certificate_part
 from modelport.render.terminal_explanation import explanation_renderable
+from modelport.render.terminal_layout import columns, pairs, text, titled, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rich.console import RenderableType
+    from rich.table import Table
 
     from modelport.reports import (
-        Certificate,
         Explanation,
         ReleaseReport,
         StepRecord,
@@ -45,7 +41,7 @@ def release_renderable(report: ReleaseReport, example: object = None) -> Rendera
     parts = (
         _head(report),
         _comparison(report),
-        _certificate(report.certificate),
+        certificate_part(report.certificate) if report.certificate else None,
         _gates(report),
         _explanation(report.explanation),
         _serving(report),
@@ -54,59 +50,6 @@ def release_renderable(report: ReleaseReport, example: object = None) -> Rendera
         _footer(report),
     )
     return Stack(*(part for part in parts if part is not None))
-
-
-def show(renderable: RenderableType, console: Console | None = None) -> None:
-    """Print a view of ours; URLs and curl lines wider than the terminal stay one line.
-
-    Plain text is never wrapped: a manifest stays YAML.
-    """
-    (console or Console()).print(renderable, crop=False, soft_wrap=isinstance(renderable, Text))
-
-
-def as_text(renderable: RenderableType, width: int = 100) -> str:
-    """Return a view of ours as plain text, `width` columns wide, for text/plain and logs."""
-    # In a notebook, rich would show the text in the cell instead of handing it over.
-    console = Console(
-        file=StringIO(), width=width, color_system=None, force_terminal=False, force_jupyter=False
-    )
-    with console.capture() as captured:
-        show(renderable, console)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
-
-
-def text(value: str, style: str = "") -> Text:
-    """Return text that is never read as markup and carries no control characters."""
-    return Text(figures.printable(value), style=style)
-
-
-def whole(value: str, style: str = "") -> Text:
-    """Return text that stays one line however narrow the terminal, so that it can be copied."""
-    return Text(figures.printable(value), style=style, no_wrap=True, overflow="ignore")
-
-
-def titled(title: str, body: RenderableType, note: str = "") -> RenderableType:
-    """Return a part: its title, then its body, indented."""
-    heading = Text.assemble(("\n" + title, "bold"), (f"  {note}" if note else "", "dim"))
-    return Stack(heading, Padding(body, (0, 0, 0, 2)))
-
-
-def pairs(facts_shown: Iterable[facts.Fact]) -> Table:
-    """Return (name, value) pairs in two aligned columns."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
-    for name, value in facts_shown:
-        grid.add_row(text(name), text(value))
-    return grid
-
-
-def columns(*names: str) -> Table:
-    """Return an empty table: the first column is for words, the others for figures."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
-    for place, name in enumerate(names):
-        table.add_column(text(name), justify="right" if place else "left", overflow="fold")
-    return table
 
 
 def _head(report: ReleaseReport) -> RenderableType:
@@ -153,16 +96,6 @@ def _group(table: Table, group: Group, compared: Comparison) -> Text | None:
     if group.lines:
         table.add_section()
     return text(f"{group.title} · {group.note}", "dim") if group.note else None
-
-
-def _certificate(certificate: Certificate | None) -> RenderableType | None:
-    if certificate is None:
-        return None
-    if certificate.verdict == "not applicable":
-        return titled("Certificate", text(certificate.reason), "not applicable")
-    mark = "✓" if certificate.passed else "✗"
-    verdict = ("verdict", f"{mark} {certificate.verdict}: {certificate.reason}")
-    return titled("Certificate", pairs([verdict, *facts.certificate_facts(certificate)]))
 
 
 def _gates(report: ReleaseReport) -> RenderableType | None:

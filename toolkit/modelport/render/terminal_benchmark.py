@@ -9,7 +9,7 @@ from rich.console import Group as Stack
 from rich.panel import Panel
 
 from modelport.render import facts, figures, loads
-from modelport.render.terminal import columns, pairs, text, titled
+from modelport.render.terminal_layout import columns, pairs, text, titled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,7 +14,7 @@ from rich.text import Text
 from modelport.render import figures
 from modelport.render.facts import MARKS, step_time
 from modelport.render.sinks import BaseSink
-from modelport.render.terminal import text
+from modelport.render.terminal_layout import text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelport.render.services import HEADER, NO_SERVICES, Resource, Service, read
-from modelport.render.terminal import pairs, text, titled, whole
+from modelport.render.terminal_layout import pairs, text, titled, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

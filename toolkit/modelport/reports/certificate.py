@@ -50,9 +50,10 @@ class Certificate(Report):
 
     Differences compare every numeric output, element by element, over all rows but those that a
     tie or rounding explains. A label flip is a row whose label differs; `flips` holds the first
-    of them. The relative difference leaves out native values of at most `tolerance_abs`. `rows` counts by origin (data, input example, synthetic,
-    extremes, missing, categories, unseen categories, trees). `explained` counts the differing
-    rows by cause. `fault` says what a failed certificate is to be blamed on: float32 itself,
+    of them. The relative difference leaves out native values of at most `tolerance_abs`.
+
+    `rows` counts by origin (data, input example, synthetic, extremes, missing, categories,
+    unseen categories, trees). `explained` counts the differing rows by cause. `fault` says what a failed certificate is to be blamed on: float32 itself,
     or the converter.
     """
 
