@@ -21,6 +21,10 @@ def convert(
     source: Input[Model],
     resolution: Input[Artifact],
     require_onnx: bool,
+    precision: str,
+    data: str,
+    target: str,
+    slo: str,
     onnx: Output[Model],
     report: Output[Artifact],
 ) -> None:
@@ -32,6 +36,10 @@ def convert(
         source=source.path,
         resolution=resolution.path,
         require_onnx=require_onnx,
+        precision=precision,
+        data=data,
+        target=target,
+        slo=slo,
         onnx=onnx.path,
         report=report.path,
     )

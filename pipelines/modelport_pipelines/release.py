@@ -18,6 +18,7 @@ def release(
     target: str = "",
     slo: str = "",
     require_onnx: bool = False,
+    precision: str = "float32",
     explainer: bool = False,
 ) -> None:
     """Resolve, convert, certify, evaluate, benchmark, explain, log, gate, deploy, verify.
@@ -31,12 +32,14 @@ def release(
         target: Name of their target column; empty for none.
         slo: Gates, such as `p99<50ms, accuracy>=0.9`; empty for none.
         require_onnx: Stop when the model cannot be converted.
+        precision: float32, float16, int8 or, for the fastest that passes, auto.
         explainer: Let the service explain its answers, too.
     """
     resolved = components.resolve(model=model).outputs
     given = {"source": resolved["source"], "resolution": resolved["report"]}
     rows = {"data": data, "target": target}
-    converted = components.convert(**given, require_onnx=require_onnx).outputs
+    asked = {"require_onnx": require_onnx, "precision": precision, "slo": slo}
+    converted = components.convert(**given, **rows, **asked).outputs
     both = {**given, "conversion": converted["report"], "onnx": converted["onnx"], **rows}
     certified = components.certify(**both)
     evaluated = components.evaluate(**both).after(certified)

@@ -192,7 +192,11 @@ class Reconciler:
         await asyncio.gather(*(self._world.fleet.probe(replica) for replica in waiting))
         now = asyncio.get_running_loop().time()
         limit = self._world.settings.startup_deadline
+        up = {replica.record.part for replica in self._active() if replica.ready}
         for replica in waiting:
+            if Part(replica.record.revision) not in up and replica.record.component != PREDICTOR:
+                # It cannot be ready before its predictor: its time begins then.
+                replica.deadline = now + limit
             if not replica.ready and now > replica.deadline:
                 await replica.process.stop(grace=0.0)
                 message = f"{replica.name} was not ready within {limit:g} s"

@@ -163,3 +163,12 @@ def test_an_explanation_under_way_is_answered_by_the_old_revision(running: Home)
     running.eventually(both_gone)
     assert order == ["explainer", "predictor"]
     assert running.predict(url)["predictions"] == ["two"]
+
+
+def test_an_explainer_waits_for_a_predictor_that_is_slow(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPORT_ENGINE_STARTUP_DEADLINE", "1.5")
+    home.start()
+    ready = home.deploy(explained(home, home.model("slow", ready_after=1.2, explainer_after=1.0)))
+    assert home.conditions(ready)["ExplainerReady"] == "True"

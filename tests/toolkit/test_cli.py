@@ -25,6 +25,7 @@ def test_every_command_and_option_is_documented():
     assert set(commands) == {
         "deploy",
         "predict",
+        "explain",
         "benchmark",
         "status",
         "delete",

@@ -4,7 +4,6 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import shap
 from sklearn import compose, datasets, decomposition, ensemble, impute, linear_model, svm
 from sklearn import preprocessing as pre
 from sklearn.pipeline import make_pipeline
@@ -88,6 +87,8 @@ def test_trees_are_explained_exactly(estimator, output, cancer):
 def test_a_forest_has_shaps_own_values(cancer):
     forest = ensemble.RandomForestClassifier(10, random_state=0).fit(*cancer)
     found = explaining.explain(SklearnModel(forest, takes_table=True), cancer[0], LIMITS)
+    import shap  # later than by the package, which keeps it from compiling for seconds
+
     for row in found.examples.values():
         given = cancer[0].iloc[[row.row]]
         values = shap.TreeExplainer(forest).shap_values(given)[0, :, 1]
@@ -103,7 +104,9 @@ def test_boosters_add_up_to_their_own_scores(library, cancer):
     estimator = {
         "xgboost": lambda: module.XGBClassifier(n_estimators=5),
         "lightgbm": lambda: module.LGBMClassifier(n_estimators=5, verbose=-1),
-        "catboost": lambda: module.CatBoostClassifier(iterations=5, verbose=0),
+        "catboost": lambda: module.CatBoostClassifier(
+            iterations=5, verbose=0, allow_writing_files=False
+        ),
     }[library]()
     features, labels = cancer
     found = explained(estimator, (features, (labels == "malignant").astype(int)))

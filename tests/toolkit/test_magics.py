@@ -46,7 +46,8 @@ def test_the_whole_job_in_a_notebook(store):
     assert all(column in table for column in ("label", "probabilities_0", "probabilities_1"))
     assert "cell" in status[0].data["text/html"]
     assert "PredictorReady" in detail[0].data["text/html"]
-    assert "<svg" in next(o for o in measured if "text/html" in o.get("data", {})).data["text/html"]
+    benchmark = next(o for o in measured if o.output_type == "execute_result")
+    assert "<svg" in benchmark.data["text/html"]
     assert "service cell deleted" in text(deleted)
 
 

@@ -43,7 +43,15 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
-    from modelport.views import Benchmark, Certificate, Explanation, Plan, Release, Service, Services
+    from modelport.views import (
+        Benchmark,
+        Certificate,
+        Explanation,
+        Plan,
+        Release,
+        Service,
+        Services,
+    )
 
 __all__ = [
     "Benchmark",

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from modelport import data as validation
 from modelport import gates, launch, manifests, targets, workflows
 from modelport.errors import ServiceNotFound, TargetError, UsageError
 from modelport.models import ModelRef, check_namespace, check_service_name
 from modelport.render import Progress, Stages, choose
+from modelport.reports import Precision
 from modelport.views import Benchmark, Certificate, Explanation, Plan, Release, Service, Services
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from modelport.convert.precision import Choice
     from modelport.render import Sink
 
 DEFAULT_NAMESPACE = "default"
+PRECISIONS = (*get_args(Precision), "auto")
 
 # Stands in a plan for what only the release itself can know.
 _UNKNOWN = "(known once the release has run)"
@@ -29,10 +32,11 @@ def deploy(
     *,
     name: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
-    data: pd.DataFrame | str | Path | None = None,
+    data: Any = None,
     target: str | None = None,
     slo: str | None = None,
     require_onnx: bool = False,
+    precision: Choice = "float32",
     explainer: bool = False,
     sink: Sink | None = None,
 ) -> Release:
@@ -46,10 +50,12 @@ def deploy(
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/PATH` or a folder.
         name: The service's name; by default the model's.
         namespace: The service's namespace.
-        data: Rows to judge the model on: a DataFrame, or a CSV or Parquet file.
+        data: Rows to judge the model on: a DataFrame, an array, or a CSV, Parquet or NumPy file.
         target: The column of `data` that holds the labels; without it accuracy is not measured.
         slo: What must hold, such as `p99<50ms, accuracy>=0.9`.
         require_onnx: Stop, rather than serve a model that cannot be converted as it is.
+        precision: What the model computes in: float32, float16, int8 or, for the fastest whose
+            certificate and gates on accuracy pass, auto.
         explainer: Let the service explain its answers, too; a second process of 300 MB does it.
         sink: Where progress is shown; by default the cell, terminal or pipe we run in.
 
@@ -62,7 +68,14 @@ def deploy(
     if target is not None and data is None:
         raise UsageError("a target column was named without data", "pass --data as well")
     arguments = _arguments(
-        model, name, namespace, target, slo, require_onnx=require_onnx, explainer=explainer
+        model,
+        name,
+        namespace,
+        target=target or "",
+        slo=slo or "",
+        require_onnx=require_onnx,
+        precision=precision,
+        explainer=explainer,
     )
     folder = launch.new_folder(arguments["release_id"])
     if data is not None:
@@ -86,11 +99,19 @@ def plan(
     target: str | None = None,
     slo: str | None = None,
     require_onnx: bool = False,
+    precision: Choice = "float32",
     explainer: bool = False,
 ) -> Plan:
     """Say what `deploy` would do with the same arguments, and change nothing."""
     arguments = _arguments(
-        model, name, namespace, target, slo, require_onnx=require_onnx, explainer=explainer
+        model,
+        name,
+        namespace,
+        target=target or "",
+        slo=slo or "",
+        require_onnx=require_onnx,
+        precision=precision,
+        explainer=explainer,
     )
     service, release_id = arguments["service"], arguments["release_id"]
     manifest = manifests.inference_service(
@@ -316,25 +337,22 @@ def _arguments(
     model: str,
     name: str | None,
     namespace: str,
-    target: str | None,
-    slo: str | None,
-    *,
-    require_onnx: bool,
-    explainer: bool,
+    **options: str | bool,
 ) -> dict[str, Any]:
     """Check what was given, before anything is started; return the pipeline's arguments."""
     ref = ModelRef.parse(model)
-    gates.parse(slo)
+    gates.parse(str(options["slo"]))
+    if options["precision"] not in PRECISIONS:
+        raise UsageError(
+            f"there is no precision {options['precision']!r}", f"use one of {', '.join(PRECISIONS)}"
+        )
     return {
         "release_id": launch.new_release_id(),
         "model": ref.uri,
         "service": check_service_name(name or ref.service_name),
         "namespace": check_namespace(namespace),
         "data": "",
-        "target": target or "",
-        "slo": slo or "",
-        "require_onnx": require_onnx,
-        "explainer": explainer,
+        **options,
     }
 
 

@@ -96,8 +96,8 @@ def program() -> None:
 @click.option("--name", shell_complete=_services, help="Name of the service.  [the model's]")
 @click.option(
     "--data",
-    help="Rows to judge the model on: a CSV or Parquet file or, in a notebook, the name of a "
-    "DataFrame.",
+    help="Rows to judge the model on: a CSV, Parquet or NumPy file or, in a notebook, the name of "
+    "a DataFrame or an array.",
 )
 @click.option(
     "--target",
@@ -109,6 +109,13 @@ def program() -> None:
     "--require-onnx",
     is_flag=True,
     help="Stop, rather than serve a model that has no converter as it is.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(api.PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="What the model computes in; auto takes the fastest whose certificate and accuracy pass.",
 )
 @click.option(
     "--explainer",

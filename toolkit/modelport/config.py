@@ -71,7 +71,7 @@ class Limits:
     explained_rows: int = 200
     background_rows: int = 50
     explain_seconds: float = 10.0
-    benchmark_seconds: float = 0.06
+    benchmark_seconds: float = 0.05
     benchmark_rounds: int = 3
     benchmark_call_seconds: float = 0.25
     kept_releases: int = 5

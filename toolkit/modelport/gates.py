@@ -19,13 +19,13 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 _MILLISECONDS = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
 _LATENCIES = ("p50", "p95", "p99")
-_QUALITIES = ("accuracy", "f1", "roc_auc", "rmse", "mae", "r2")
+QUALITIES = ("accuracy", "f1", "roc_auc", "rmse", "mae", "r2")
 _THROUGHPUT = "throughput"
 _CLAUSE = re.compile(
     r"(?P<metric>[a-z][a-z0-9_]*)\s*(?P<op><=|>=|<|>)\s*(?P<bound>\d+(?:\.\d+)?)\s*(?P<unit>[a-zµ/%]*)",
     re.IGNORECASE,
 )
-METRICS = (*_LATENCIES, _THROUGHPUT, *_QUALITIES)
+METRICS = (*_LATENCIES, _THROUGHPUT, *QUALITIES)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def judge(
 
 
 def _why(metric: str, evaluation: Evaluation) -> str:
-    if metric not in _QUALITIES:
+    if metric not in QUALITIES:
         return "the benchmark did not run"
     return evaluation.reason or f"a {evaluation.task} model has no {metric}"
 

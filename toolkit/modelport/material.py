@@ -13,7 +13,6 @@ from modelport.convert import flavour, session
 from modelport.reports import Resolution
 
 if TYPE_CHECKING:
-
     from modelport.convert.base import NativeModel
     from modelport.convert.session import OnnxModel
     from modelport.data import Rows

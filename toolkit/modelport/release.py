@@ -21,6 +21,7 @@ from modelport import (
     live,
     manifests,
     parity,
+    precisions,
     rollout,
     targets,
     tracking,
@@ -58,6 +59,7 @@ from modelport.reports import (
 
 if TYPE_CHECKING:
     from modelport.convert.base import Model
+    from modelport.convert.precision import Choice
     from modelport.targets.base import Target
 
 _BATCH_SIZES = (1, 16, 256)
@@ -69,19 +71,37 @@ def resolve(*, model: str, source: str, report: str) -> None:
     tracking.resolve(ModelRef.parse(model), Path(source)).write(report)
 
 
-def convert(*, source: str, resolution: str, require_onnx: bool, onnx: str, report: str) -> None:
+def convert(
+    *,
+    source: str,
+    resolution: str,
+    require_onnx: bool,
+    onnx: str,
+    report: str,
+    precision: Choice = "float32",
+    data: str = "",
+    target: str = "",
+    slo: str = "",
+) -> None:
     """Convert to ONNX and optimise; a model without a converter stays as it is.
 
+    With precision `auto` the rows and gates decide which of several is taken.
+
     Raises:
-        UnsupportedModel: There is no conversion, and `require_onnx` asks for one.
+        UnsupportedModel: There is no conversion, and `require_onnx` asks for one; or none in
+            the precision asked for.
     """
-    material = Material(source, resolution)
+    material = Material(source, resolution, data, target)
     kind = material.resolved.flavour
     try:
         graph = flavour(kind).convert(material.native, material.resolved)
-        _save(session.optimise(graph.onnx, Path(onnx).parent), Path(onnx))
+        plain = session.optimise(graph.onnx, Path(onnx).parent)
+        chosen = precisions.choose(plain, precision, material, slo)
+        _save(chosen.onnx, Path(onnx))
         model = converted(onnx)
     except UnsupportedModel as error:
+        if precision not in ("float32", "auto"):
+            raise
         if require_onnx:
             raise UnsupportedModel(error.what, "deploy without --require-onnx") from error
         Conversion(converted=False, flavour=kind, reason=error.what).write(report)
@@ -95,6 +115,8 @@ def convert(*, source: str, resolution: str, require_onnx: bool, onnx: str, repo
         inputs=model.inputs,
         outputs=model.outputs,
         size_bytes=len(model.estimator),
+        precision=chosen.precision,
+        precisions=chosen.table,
     ).write(report)
 
 
@@ -112,7 +134,13 @@ def certify(
         Certificate(verdict="not applicable", reason=reason).write(report)
         return
     material = Material(source, resolution, data, target)
-    certificate = parity.certify(material.native, converted(onnx), material.probes)
+    certificate = parity.certify(
+        material.native,
+        converted(onnx),
+        material.probes,
+        tolerance=parity.TOLERANCES[done.precision],
+        precision=done.precision,
+    )
     certificate.write(report)
     if not certificate.passed:
         raise CertificateFailed(

@@ -15,12 +15,14 @@ import numpy as np
 from modelport.convert import graphs
 from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES, Answers, Rows
 from modelport.errors import UnsupportedModel
+from modelport.extras import require
 
 if TYPE_CHECKING:
     from modelport.reports import Resolution
 
 INPUT = "input"
 _ML = "ai.onnx.ml"
+_OPSET = 17
 
 Categories = Mapping[str, Sequence[Any]]
 """The categories of pandas' category columns, in the order of their codes."""
@@ -47,6 +49,11 @@ def matrix(rows: Rows, categories: Categories) -> np.ndarray[Any, Any]:
     return numbers
 
 
+def onnxmltools() -> Any:
+    """Return the converter of XGBoost's and LightGBM's models."""
+    return require("onnxmltools", extra="trees")
+
+
 def float_input(width: int) -> list[tuple[str, Any]]:
     """Return the one input [n, width] in the converters' own types."""
     from onnxmltools.convert.common.data_types import FloatTensorType
@@ -59,6 +66,8 @@ def finish(proto: Any, classes: np.ndarray[Any, Any] | None) -> Any:
     from onnx import TensorProto
 
     graph = proto.graph
+    if not any(used.domain == "" for used in proto.opset_import):
+        proto.opset_import.add(domain="", version=_OPSET)  # ONNX Runtime would take its newest
     graphs.without_zipmap(graph)
     graphs.name_outputs(graph, [PREDICTION] if classes is None else [LABEL, PROBABILITIES])
     graphs.prune(graph)
@@ -113,7 +122,7 @@ def _encode(name: str, known: Sequence[Any], kind: int) -> Any:
 
     if kind not in (TensorProto.STRING, TensorProto.INT64):
         raise UnsupportedModel(f"the categories of {name!r} are neither text nor whole numbers")
-    keys = {"keys_strings": [str(value) for value in known]}
+    keys: dict[str, list[Any]] = {"keys_strings": [str(value) for value in known]}
     if kind == TensorProto.INT64:
         keys = {"keys_int64s": [int(value) for value in known]}
     return helper.make_node(

@@ -148,7 +148,9 @@ def _described(estimator: Any) -> Any:
     return json.loads(_saved(estimator, "json"))
 
 
-def _oblivious(splits: Sequence[Mapping[str, Any]] | None, missing_left: Mapping[int, bool]) -> Tree:
+def _oblivious(
+    splits: Sequence[Mapping[str, Any]] | None, missing_left: Mapping[int, bool]
+) -> Tree:
     """Write out a tree that asks all nodes of a level the same: a complete binary tree."""
     levels = list(splits or ())
     inner, nodes = 2 ** len(levels) - 1, 2 ** (len(levels) + 1) - 1

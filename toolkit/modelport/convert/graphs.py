@@ -136,6 +136,7 @@ def _subgraphs(node: Any) -> list[Any]:
 
 
 def tensors(graph: Any) -> set[str]:
+    """Return the names of all tensors that nodes take or make, those of subgraphs too."""
     found: set[str] = set()
     for node in graph.node:
         found.update(node.input, node.output, *map(tensors, _subgraphs(node)))

@@ -90,14 +90,12 @@ def load(folder: Path, resolution: Resolution) -> LightgbmModel:
 
 def convert(native: NativeModel, resolution: Resolution) -> Graph:
     """Convert with onnxmltools."""
-    import onnxmltools
-
     assert isinstance(native, LightgbmModel)  # noqa: S101 - `load` made it
     proto = graph(native.estimator, native.booster.num_feature())
     boosters.take_columns(proto, resolution, native.encoded)
     return Graph(
         onnx=proto.SerializeToString(),
-        converter=f"onnxmltools {onnxmltools.__version__}",
+        converter=f"onnxmltools {boosters.onnxmltools().__version__}",
         libraries=libraries(),
     )
 
@@ -108,8 +106,6 @@ def graph(estimator: Any, width: int) -> Any:
     Raises:
         UnsupportedModel: onnxmltools does not convert it.
     """
-    import onnxmltools
-
     booster = _booster(estimator)
     _check(booster.dump_model())
     narrow = _narrowed(booster)
@@ -122,8 +118,9 @@ def graph(estimator: Any, width: int) -> Any:
         plain._Booster = narrow
         if classes is not None and classes.dtype == bool:
             plain._classes = classes.astype(int)
+    converter = boosters.onnxmltools()
     try:
-        proto = onnxmltools.convert_lightgbm(
+        proto = converter.convert_lightgbm(
             plain, initial_types=boosters.float_input(width), zipmap=False
         )
     except Exception as error:  # converters of any library raise what they like
@@ -141,9 +138,9 @@ def estimators() -> Sequence[type]:
 def libraries() -> dict[str, str]:
     """Return the versions of what converts."""
     import lightgbm
-    import onnxmltools
 
-    return {"lightgbm": lightgbm.__version__, "onnxmltools": onnxmltools.__version__}
+    version = boosters.onnxmltools().__version__
+    return {"lightgbm": lightgbm.__version__, "onnxmltools": version}
 
 
 def _booster(estimator: Any) -> Any:

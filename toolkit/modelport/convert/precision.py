@@ -52,7 +52,9 @@ def _candidate(graph: bytes, precision: Precision) -> Candidate:
     try:
         return Candidate(precision, _int8(proto) if precision == "int8" else _float16(proto))
     except Exception as error:  # noqa: BLE001 - converters of any library raise what they like
-        return Candidate(precision, reason=f"the graph has no {precision} form ({first_line(error)})")
+        return Candidate(
+            precision, reason=f"the graph has no {precision} form ({first_line(error)})"
+        )
 
 
 def _unsuitable(graph: Any, precision: Precision) -> str:
@@ -84,7 +86,9 @@ def _int8(proto: Any) -> bytes:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "int8.onnx"
-            quantize_dynamic(proto, path, op_types_to_quantize=list(_WEIGHTED))
+            # What comes out of operators that shape inference does not know is float32.
+            known = {"DefaultTensorType": _FLOAT}
+            quantize_dynamic(proto, path, op_types_to_quantize=list(_WEIGHTED), extra_options=known)
             return path.read_bytes()
     finally:
         logging.getLogger().removeFilter(_is_no_advice)
@@ -96,7 +100,7 @@ def _is_no_advice(record: logging.LogRecord) -> bool:
 
 def _float16(proto: Any) -> bytes:
     """Compute in float16; inputs and outputs stay as they are."""
-    from onnxconverter_common.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
     narrow = convert_float_to_float16(proto, keep_io_types=True)
     return bytes(narrow.SerializeToString())

@@ -13,6 +13,7 @@ from modelport import tracking
 from modelport.convert import tensors
 from modelport.convert.base import Answers, Graph, NativeModel, Rows, Task, first_line
 from modelport.errors import UnsupportedModel
+from modelport.extras import require
 
 if TYPE_CHECKING:
     from modelport.convert.trees import Grove
@@ -56,9 +57,9 @@ def load(folder: Path, resolution: Resolution) -> PytorchModel:
 
 def convert(native: NativeModel, resolution: Resolution) -> Graph:
     """Convert with torch.onnx; the exporter folds and fuses what it can."""
-    import onnxscript
     import torch
 
+    onnxscript = require("onnxscript", extra="torch")
     assert isinstance(native, PytorchModel)  # noqa: S101 - `load` made it
     if isinstance(native.estimator, torch.jit.ScriptModule):
         raise UnsupportedModel("torch.onnx exports no TorchScript: log the module itself")
@@ -82,6 +83,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     except Exception as error:  # exporters raise what they like
         reason = first_line(error.__cause__ or error)
         raise UnsupportedModel(f"torch.onnx does not export it ({reason})") from error
+    assert program is not None  # noqa: S101 - so it is with dynamo
     proto = program.model_proto
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise UnsupportedModel("the module takes batches of one size alone: export it with any")

@@ -123,7 +123,7 @@ def _array(rows: Rows | pd.Series, dtype: Any) -> np.ndarray[Any, Any]:
     elif kind == "f":
         values = rows.to_numpy(dtype=dtype, na_value=np.nan)
     else:
-        values = rows.to_numpy(dtype=object, na_value=None)
+        values = rows.to_numpy(dtype=object)
     if kind == "O":
         return _text(values)
     if kind != "f" and values.dtype.kind in "Of" and _missing(values).any():

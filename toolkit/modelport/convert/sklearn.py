@@ -6,7 +6,6 @@ What the graph takes `sklearn_inputs` says; what skl2onnx needs to be told befor
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from modelport.convert.trees import Grove
     from modelport.reports import Resolution
 
-_BOOSTERS = ("xgboost", "lightgbm", "catboost")
+_BOOSTERS = {"xgboost", "lightgbm", "catboost"}
 # The trees of an isolation forest have no converter for a newer set of operators.
 _ML_OPSET = 3
 
@@ -59,6 +58,12 @@ class SklearnModel:
     def targets(self) -> int | None:
         """How many targets are classified, where that is more than a label."""
         return len(self.classes) if isinstance(self.classes, list) else None
+
+    @property
+    def classifies_truth(self) -> bool:
+        """Whether its labels are True and False."""
+        kind = getattr(getattr(self.classes, "dtype", None), "kind", "")
+        return self.task == "classification" and bool(kind == "b")
 
     @property
     def answers(self) -> list[str]:
@@ -133,7 +138,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     assert isinstance(native, SklearnModel)  # noqa: S101 - `load` made it
     estimator = sklearn_copies.convertible(native.estimator)
     libraries = {"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__}
-    libraries |= _register_boosters()
+    libraries |= _register_boosters(estimator)
     given, casts = sklearn_inputs.of(estimator, resolution)
     try:
         proto = convert_sklearn(
@@ -156,7 +161,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     missing.route(proto.graph, native.groves())
     for name, datatype in casts.items():
         graphs.cast_input(proto.graph, name, datatype)
-    if native.task == "classification" and getattr(native.classes, "dtype", None) == bool:
+    if native.classifies_truth:
         graphs.cast_output(proto.graph, LABEL, onnx.TensorProto.BOOL)
     return Graph(
         onnx=proto.SerializeToString(),
@@ -165,15 +170,14 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     )
 
 
-def _register_boosters() -> dict[str, str]:
-    """Tell skl2onnx how to convert the boosting libraries that the model has loaded."""
+def _register_boosters(estimator: Any) -> dict[str, str]:
+    """Tell skl2onnx how to convert the boosting libraries that the model is made of."""
     from skl2onnx import update_registered_converter
     from skl2onnx.common import shape_calculator
 
-    used = {}
-    for library in _BOOSTERS:
-        if library not in sys.modules:
-            continue
+    owners = {type(part).__module__.split(".")[0] for part in sklearn_copies.parts(estimator)}
+    used: dict[str, str] = {}
+    for library in owners & _BOOSTERS:
         module = import_module(f"modelport.convert.{library}")
         used |= module.libraries()
         for kind in module.estimators():

@@ -29,7 +29,6 @@ class _Missing(float):
         return MISSING
 
 
-
 def convertible(estimator: Any) -> Any:
     """Return the fitted estimator itself, or a copy where a part had to be changed.
 
@@ -47,8 +46,6 @@ def convertible(estimator: Any) -> Any:
 
 def parts(estimator: Any) -> Iterator[Any]:
     """Yield the fitted estimator and every one inside it, each once."""
-    from sklearn.base import BaseEstimator
-
     seen: set[int] = set()
     waiting = [estimator]
     while waiting:
@@ -56,7 +53,7 @@ def parts(estimator: Any) -> Iterator[Any]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, BaseEstimator):
+        if hasattr(value, "get_params") and not isinstance(value, type):
             yield value
             waiting += vars(value).values()
         elif isinstance(value, dict):
@@ -139,7 +136,7 @@ def _named(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return values
     if any(str(value) == MISSING for value in values):
         raise UnsupportedModel(
-            f"an encoder tells NaN, None and the word {MISSING!r} apart, for which ONNX has one text"
+            f"an encoder tells NaN, None and the word {MISSING!r} apart, which ONNX cannot"
         )
     named = values.copy()
     named[[_is_nan(value) for value in values]] = _Missing("nan")

@@ -114,14 +114,12 @@ def load(folder: Path, resolution: Resolution) -> XgboostModel:
 
 def convert(native: NativeModel, resolution: Resolution) -> Graph:
     """Convert with onnxmltools."""
-    import onnxmltools
-
     assert isinstance(native, XgboostModel)  # noqa: S101 - `load` made it
     proto = graph(native.estimator, native.booster.num_features())
     boosters.take_columns(proto, resolution, native.encoded)
     return Graph(
         onnx=proto.SerializeToString(),
-        converter=f"onnxmltools {onnxmltools.__version__}",
+        converter=f"onnxmltools {boosters.onnxmltools().__version__}",
         libraries=libraries(),
     )
 
@@ -132,12 +130,11 @@ def graph(estimator: Any, width: int) -> Any:
     Raises:
         UnsupportedModel: onnxmltools does not convert it.
     """
-    import onnxmltools
-
     plain = _plain(estimator)
     classifies = hasattr(plain, "predict_proba")
+    converter = boosters.onnxmltools()
     try:
-        proto = onnxmltools.convert_xgboost(plain, initial_types=boosters.float_input(width))
+        proto = converter.convert_xgboost(plain, initial_types=boosters.float_input(width))
     except Exception as error:  # converters of any library raise what they like
         raise UnsupportedModel(f"onnxmltools does not convert it ({first_line(error)})") from error
     _place_trees(proto.graph, plain.get_booster())
@@ -158,10 +155,10 @@ def estimators() -> Sequence[type]:
 
 def libraries() -> dict[str, str]:
     """Return the versions of what converts."""
-    import onnxmltools
     import xgboost
 
-    return {"xgboost": xgboost.__version__, "onnxmltools": onnxmltools.__version__}
+    version = boosters.onnxmltools().__version__
+    return {"xgboost": xgboost.__version__, "onnxmltools": version}
 
 
 def _booster(estimator: Any) -> Any:

@@ -6,7 +6,7 @@ Every record is one JSON file. Times are seconds unless the name says `_ms`; siz
 from modelport.reports.base import SCHEMA_VERSION, Record, Report, Subject
 from modelport.reports.benchmark import Benchmark, Candidate, Footprint, Latency, RuntimeSettings
 from modelport.reports.certificate import Certificate, Coverage, DifferingRow
-from modelport.reports.conversion import Column, Conversion, Precision, Resolution, Tensor
+from modelport.reports.conversion import Column, Conversion, Precision, Resolution, Tensor, PrecisionCandidate
 from modelport.reports.explanation import (
     Explanation,
     Feature,
@@ -47,6 +47,7 @@ __all__ = [
     "ImageExplanation",
     "Latency",
     "Precision",
+    "PrecisionCandidate",
     "Record",
     "Registration",
     "ReleaseReport",

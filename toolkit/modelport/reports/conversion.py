@@ -49,6 +49,20 @@ class Tensor(Record):
     shape: tuple[int, ...]
 
 
+class PrecisionCandidate(Record):
+    """One line of the table from which the precision was chosen.
+
+    `reason` says why it did not pass, or what its certificate says; `p50_ms` is one row's time.
+    """
+
+    precision: Precision
+    passed: bool
+    reason: str
+    p50_ms: float | None = None
+    size_bytes: int = 0
+    chosen: bool = False
+
+
 class Conversion(Report):
     """Step 2: the model as ONNX, or why it stays in its own flavour."""
 
@@ -62,3 +76,4 @@ class Conversion(Report):
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     size_bytes: int = 0
+    precisions: tuple[PrecisionCandidate, ...] = ()
