@@ -1,9 +1,11 @@
 """A real, small model server that takes the runtime's arguments; its folder says how it behaves.
 
 `behaviour.json` in the folder: `answer` (what it predicts), `fail` (a message: it ends with exit
-code 3 before it is ready), `never_ready` (true: its readiness stays 503). A request to `/hold`
-is answered once the folder has a file `release`. With `--predictor_host` it is an explainer, whose
-answers hold its predictor's; `fail` is the predictor's own then, `explainer_fails` the explainer's.
+code 3 before it is ready), `never_ready` (true: its readiness stays 503), `ready_after` and
+`explainer_after` (seconds until it is ready, an explainer's since its predictor is). A request
+to `/hold` is answered once the folder has a file `release`. With `--predictor_host` it is an
+explainer, whose answers hold its predictor's; `fail` is the predictor's own then,
+`explainer_fails` the explainer's.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ parser.add_argument("--host")
 parser.add_argument("--enable_grpc")
 parser.add_argument("--predictor_host")
 arguments, rest = parser.parse_known_args()
+started = time.monotonic()
+predictor_seen: list[float] = []
 behaviour = json.loads((arguments.model_dir / "behaviour.json").read_text())
 
 
@@ -38,9 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/":
             self.answer(200, {"status": "alive"})
         elif self.path == "/v2/health/ready":
-            self.answer(
-                503 if behaviour.get("never_ready") or not predictor_is_ready() else 200, {}
-            )
+            self.answer(200 if is_ready() else 503, {})
         elif self.path == "/hold":
             (arguments.model_dir / "holding").touch()
             while not (arguments.model_dir / "release").exists():
@@ -89,10 +91,14 @@ def ask_predictor(method: str, path: str, body: bytes | None = None) -> tuple[in
         connection.close()
 
 
-def predictor_is_ready() -> bool:
+def is_ready() -> bool:
+    now = time.monotonic()
     if arguments.predictor_host is None:
-        return True
-    return ask_predictor("GET", "/v2/health/ready")[0] == 200
+        return not behaviour.get("never_ready") and now - started >= behaviour.get("ready_after", 0)
+    if ask_predictor("GET", "/v2/health/ready")[0] == 200:
+        predictor_seen.append(now)
+    late = behaviour.get("explainer_after", 0)
+    return bool(predictor_seen) and now - predictor_seen[0] >= late
 
 
 if arguments.predictor_host is not None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import modelport
-from modelport import cli, manifests, targets
-from modelport.errors import PredictionError, TargetError, UsageError
+from modelport import cli, manifests, release, targets
+from modelport.errors import DataError, PredictionError, TargetError, UsageError
 from modelport.render import as_text
 from modelport_serving import contract
 
@@ -166,3 +166,9 @@ def test_a_plan_says_whether_there_is_an_explainer():
     planned = modelport.plan("models:/fruit/1", explainer=True)
     assert "--explainer=shap" in planned.manifest
     assert "explainer" not in modelport.plan("models:/fruit/1").manifest
+
+
+def test_an_explainer_is_not_deployed_without_rows_to_compare_with(model, tmp_path):
+    release._check_explainable(model[0])
+    with pytest.raises(DataError, match=r"no rows of a table .* pass --data, or deploy without"):
+        release._check_explainable(tmp_path)

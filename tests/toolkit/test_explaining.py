@@ -10,7 +10,9 @@ from sklearn.pipeline import make_pipeline
 
 from modelport import explaining
 from modelport.config import Limits
+from modelport.convert import session, sklearn
 from modelport.convert.sklearn import SklearnModel
+from modelport.reports import Column, Resolution
 
 LIMITS = Limits(explained_rows=30, background_rows=20, explain_seconds=5)
 
@@ -182,6 +184,20 @@ def test_a_model_that_only_looks_linear_is_asked_instead():
     found = explained(linear_model.PoissonRegressor(), (features, target))
     assert (found.method, found.output) == ("permutation", "prediction")
     assert found.residual < 1e-6
+
+
+def test_a_converted_model_is_explained_where_the_native_one_is_not_at_hand(cancer):
+    features, labels = cancer
+    native = fitted(linear_model.LogisticRegression(max_iter=5), (features.iloc[:, :4], labels))
+    columns = tuple(Column(name=name, type="double") for name in features.columns[:4])
+    resolution = Resolution(source="x", uri="x", flavour="sklearn", inputs=columns)
+    converted = session.OnnxModel(sklearn.convert(native, resolution).onnx)
+    found = explaining.explain(converted, features.iloc[:, :4], LIMITS)
+    assert (found.method, found.output) == ("permutation", "probability 1")
+    row = found.examples["lowest output"]
+    answer = native.answer(features.iloc[[row.row], :4])["probabilities"][0, 1]
+    assert row.output_value == pytest.approx(answer, abs=1e-5)
+    adds_up(row)
 
 
 def test_text_and_missing_values_reach_the_model_as_they_are():

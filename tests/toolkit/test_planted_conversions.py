@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from sklearn import datasets, ensemble, linear_model, tree
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -73,6 +74,11 @@ TREES = {
     ),
     "a scaled forest": (
         make_pipeline(StandardScaler(), ensemble.RandomForestClassifier(5, random_state=0)),
+        FEATURES,
+        LABELS,
+    ),
+    "a forest on components": (
+        make_pipeline(PCA(4), ensemble.RandomForestClassifier(5, random_state=0)),
         FEATURES,
         LABELS,
     ),

@@ -68,7 +68,8 @@ def resolve(ref: ModelRef, folder: Path) -> Resolution:
     mlflow = _mlflow()
     with _errors(ref):
         uri, version = _pin(ref)
-        found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+        with _no_progress_bar():
+            found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
         _lift(Path(found), folder)
     model = mlflow.models.Model.load(str(folder))
     return Resolution(
@@ -90,6 +91,21 @@ def _lift(found: Path, folder: Path) -> None:
         return
     for part in found.iterdir():
         part.replace(folder / part.name)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep MLflow from drawing bars of its own amid our progress."""
+    name = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def input_example(folder: Path) -> Any:

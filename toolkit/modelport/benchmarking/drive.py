@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import IO, Self, cast
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class _Process:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is ours to pass on
         )
+        self._stdin = cast("IO[bytes]", self._process.stdin)
+        self._stdout = cast("IO[bytes]", self._process.stdout)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,25 +41,22 @@ class _Process:
 
     def write(self, data: bytes) -> None:
         try:
-            self._pipe("stdin").write(data)
-            self._pipe("stdin").flush()
+            self._stdin.write(data)
+            self._stdin.flush()
         except BrokenPipeError as error:
             raise self._died() from error
 
     def line(self) -> bytes:
-        found: bytes = self._pipe("stdout").readline()
+        found = self._stdout.readline()
         if not found:
             raise self._died()
         return found
 
     def read(self, size: int) -> bytes:
-        found: bytes = self._pipe("stdout").read(size)
+        found = self._stdout.read(size)
         if len(found) < size:
             raise self._died()
         return found
-
-    def _pipe(self, name: str) -> Any:
-        return getattr(self._process, name)
 
     def _died(self) -> ModelportError:
         return ModelportError(

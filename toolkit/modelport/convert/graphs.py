@@ -78,13 +78,28 @@ def cast_output(graph: Any, name: str, datatype: int) -> None:
 
 def apply(graph: Any, name: str, operator: str, **attributes: Any) -> None:
     """Let an output be what the operator makes of it."""
-    from onnx import helper
-
     inner = f"{name}_before_{operator.lower()}"
     value = next(value for value in graph.output if value.name == name)
     rename(graph, {name: inner})
     value.name = name
-    graph.node.append(helper.make_node(operator, [inner], [name], **attributes))
+    add(graph, operator, [inner], name, **attributes)
+
+
+def add(graph: Any, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+    """Add a node after all others; return the name of what it makes."""
+    from onnx import helper
+
+    graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
+    return output
+
+
+def constant(graph: Any, name: str, values: Any) -> str:
+    """Add whole numbers; return their name."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    graph.initializer.append(numpy_helper.from_array(np.asarray(values, np.int64), name))
+    return name
 
 
 def rename(graph: Any, names: Mapping[str, str]) -> None:

@@ -55,11 +55,6 @@ class SklearnModel:
         self._takes_table = takes_table
 
     @property
-    def targets(self) -> int | None:
-        """How many targets are classified, where that is more than a label."""
-        return len(self.classes) if isinstance(self.classes, list) else None
-
-    @property
     def classifies_truth(self) -> bool:
         """Whether its labels are True and False."""
         kind = getattr(getattr(self.classes, "dtype", None), "kind", "")
@@ -73,9 +68,9 @@ class SklearnModel:
         if self.task != "classification":
             return [PREDICTION]
         names = [LABEL, PROBABILITIES] if hasattr(self.estimator, "predict_proba") else [LABEL]
-        if self.targets is None:
+        if not isinstance(self.classes, list):
             return names
-        return [f"{name}_{target}" for name in names for target in range(self.targets)]
+        return [f"{name}_{target}" for name in names for target in range(len(self.classes))]
 
     def answer(self, rows: Rows) -> Answers:
         """Answer n rows under the names of `answers`: labels [n], probabilities [n, classes]."""
@@ -85,7 +80,7 @@ class SklearnModel:
             found.append(self.estimator.decision_function(given))
         elif PROBABILITIES in self.answers:
             found.append(self.estimator.predict_proba(given))
-        elif self.targets is not None:
+        elif isinstance(self.classes, list):
             found = [*found[0].T]
             if hasattr(self.estimator, "predict_proba"):
                 found += self.estimator.predict_proba(given)
@@ -153,8 +148,9 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
         raise UnsupportedModel(
             f"skl2onnx does not convert {type(estimator).__name__} ({first_line(error)})"
         ) from error
-    if native.targets is not None:
-        _split_targets(proto.graph, native)
+    if isinstance(native.classes, list):
+        with_shares = hasattr(estimator, "predict_proba")
+        _split_targets(proto.graph, native.classes, with_shares=with_shares)
     graphs.name_inputs(proto.graph, [name for name, _ in given])
     graphs.name_outputs(proto.graph, native.answers)
     graphs.prune(proto.graph)
@@ -249,51 +245,37 @@ def _options(estimator: Any, task: Task) -> dict[int, dict[str, bool]] | None:
     if task != "classification":
         return None
     chain = [estimator]
-    while True:
-        inner = getattr(chain[-1], "best_estimator_", None)
-        steps = getattr(chain[-1], "steps", None)
-        if inner is None and steps is None:
-            break
-        chain.append(inner if inner is not None else steps[-1][1])
+    while hasattr(chain[-1], "best_estimator_") or hasattr(chain[-1], "steps"):
+        searched = getattr(chain[-1], "best_estimator_", None)
+        chain.append(chain[-1].steps[-1][1] if searched is None else searched)
     plain = isinstance(chain[-1], LinearSVC)
     return {id(part): {} if plain else {"zipmap": False} for part in chain}
 
 
-def _split_targets(graph: Any, native: SklearnModel) -> None:
+def _split_targets(graph: Any, classes: Sequence[Any], *, with_shares: bool) -> None:
     """Give every target its own outputs.
 
     skl2onnx makes labels [n, targets], and probabilities as a sequence of tensors, or in one
     tensor [targets, n, most classes] with columns to spare.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
-    assert native.targets is not None  # noqa: S101 - the caller asked
-    labels, shares = graph.output[0], graph.output[1]
-    text_labels = labels.type.tensor_type.elem_type
+    labels, shares = graph.output[:2]
     sequence = shares.type.HasField("sequence_type")
+    targets = [graphs.constant(graph, f"target_{n}", n) for n in range(len(classes))]
     outputs = []
-
-    def constant(name: str, values: Any) -> str:
-        graph.initializer.append(numpy_helper.from_array(np.asarray(values, np.int64), name))
-        return name
-
-    def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    for target in range(native.targets):
-        at = constant(f"target_{target}", target)
-        name = add("Gather", [labels.name, at], f"{LABEL}_{target}", axis=1)
-        outputs.append(helper.make_tensor_value_info(name, text_labels, [None]))
-    for target in range(native.targets if hasattr(native.estimator, "predict_proba") else 0):
-        at, own = f"target_{target}", len(native.classes[target])
-        name = f"{PROBABILITIES}_{target}"
+    for number, target in enumerate(targets):
+        name = graphs.add(graph, "Gather", [labels.name, target], f"{LABEL}_{number}", axis=1)
+        kind = labels.type.tensor_type.elem_type
+        outputs.append(helper.make_tensor_value_info(name, kind, [None]))
+    for number, target in enumerate(targets if with_shares else ()):
+        name, own = f"{PROBABILITIES}_{number}", len(classes[number])
         if sequence:
-            add("SequenceAt", [shares.name, at], name)
+            graphs.add(graph, "SequenceAt", [shares.name, target], name)
         else:
-            wide = add("Gather", [shares.name, at], f"wide_{target}", axis=0)
-            kept = constant(f"classes_{target}", range(own))
-            add("Gather", [wide, kept], name, axis=1)
+            wide = graphs.add(graph, "Gather", [shares.name, target], f"wide_{number}", axis=0)
+            kept = graphs.constant(graph, f"classes_{number}", range(own))
+            graphs.add(graph, "Gather", [wide, kept], name, axis=1)
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, own]))
     del graph.output[:]
     graph.output.extend(outputs)

@@ -85,10 +85,12 @@ class Grove:
     inputs: Callable[[pd.DataFrame], np.ndarray[Any, Any]]
     dtype: type[np.floating[Any]] = np.float32
 
-    def matrix(self, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
-        """Return what the trees see of n rows, in the precision in which they compare."""
+    def view(self, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Return what the trees get of n rows, as float64 [n, features]."""
         seen = self.inputs(rows)
-        if hasattr(seen, "toarray"):
-            seen = seen.toarray()
+        return np.asarray(seen.toarray() if hasattr(seen, "toarray") else seen, dtype=float)
+
+    def matrix(self, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Return the same in the precision in which the trees compare."""
         with np.errstate(over="ignore"):
-            return np.asarray(np.asarray(seen, dtype=self.dtype), dtype=float)
+            return self.view(rows).astype(self.dtype).astype(float)

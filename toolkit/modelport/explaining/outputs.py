@@ -51,7 +51,7 @@ def classes(model: Model) -> list[Any]:
 
 
 def explained_output(answers: Mapping[str, Array]) -> str:
-    """Return the name of the output that is explained; KeyError when there is none."""
+    """Return the name of the output that is explained."""
     return next(name for name in (*_EXPLAINED, *answers) if name in answers)
 
 

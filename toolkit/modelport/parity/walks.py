@@ -7,7 +7,7 @@ imputers, encoders), a value is looked up for each column whose results lie in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from modelport.convert.trees import LEAF, Grove, Tree
 from modelport.parity import rows as tables
+from modelport.parity.inverse import inverse
 from modelport.parity.levels import Levels, levels, with_values
 
 if TYPE_CHECKING:
@@ -95,13 +96,13 @@ def _walk_grove(
 ) -> None:
     seen = [grove.matrix(rows) for rows in given]
     visited = [_visited(tree, seen) for tree in grove.trees]
-    known = levels(grove, base, categories) or []
+    known, base, back = _ground(grove, base, categories)
     rng = np.random.default_rng(0)
     for batch in _batches(grove.trees, seen[0].shape[1]) if known else []:
         plan = _plan(
             [grove.trees[i] for i in batch], [visited[i] for i in batch], known, share, rng
         )
-        rows = plan.rows(base, rng)
+        rows = back(plan.rows(base, rng))
         if not len(rows):
             continue
         made.rows.append(rows)
@@ -115,6 +116,25 @@ def _walk_grove(
     made.visited += sum(
         int(reached[tree.leaves].sum()) for tree, reached in zip(grove.trees, visited, strict=True)
     )
+
+
+def _ground(
+    grove: Grove, base: pd.DataFrame, categories: Mapping[str, Sequence[Any]]
+) -> tuple[list[Levels], pd.DataFrame, Callable[[pd.DataFrame], pd.DataFrame]]:
+    """Return levels, rows to start from, and what turns such rows into the model's.
+
+    That is the columns themselves or, where the trees see mixtures of them, what the trees see.
+    """
+    found = levels(grove, base, categories)
+    if found is not None:
+        return found, base, lambda rows: rows
+    inner = inverse(grove, base, categories)
+    if inner is None:
+        return [], base, lambda rows: rows
+    found = levels(inner.grove, inner.base, {}) or []
+    for one in found:
+        one.scale = max(one.scale, float(inner.scales[one.features].max()))
+    return found, inner.base, inner.rows
 
 
 def _batches(trees: Sequence[Tree], width: int) -> list[list[int]]:
