@@ -34,6 +34,7 @@ _FRESH_ROWS = 20_000
 _WIRE_ROWS = 64
 _WIRE_TOLERANCE = 1e-5
 _WRONG = 0.001
+_UNKNOWN = "the converter, or float32"
 
 
 @dataclass
@@ -181,16 +182,23 @@ class _Passage:
         self._verdict.rows = seen.rows
         self._verdict.differing, self._verdict.unexplained = seen.differing, seen.unexplained
         if self._verdict.outcome == "refused":
-            self._verdict.blame = self._blame(seen, native, rows)
+            self._verdict.blame = self._blame(seen, native, graph, rows)
 
-    def _blame(self, seen: judging.Difference, native: Model, rows: pd.DataFrame) -> str:
+    def _blame(
+        self, seen: judging.Difference, native: Model, graph: Model, rows: pd.DataFrame
+    ) -> str:
         if seen.differing == 0:
             return "no fresh row differs by 1e-3"
         if seen.unexplained <= _WRONG:
             return "rounding of inputs to float32"
+        if len(whole := rows.select_dtypes("integer").columns):
+            # These no rounding changes: what lies on a threshold, arithmetic may push across.
+            wide = rows.astype(dict.fromkeys(whole, float))
+            pushed = judging.compare(native.answer, graph.answer, wide, self._scores)
+            return "float32 arithmetic" if pushed.unexplained <= _WRONG else _UNKNOWN
         double = _in_double(self._model, rows)
         if double is None:
-            return "the converter, or float32"
+            return _UNKNOWN
         agreed = judging.compare(native.answer, lambda _: double, rows, lambda _: {})
         return "float32 arithmetic" if agreed.differing <= _WRONG else "the converter"
 
@@ -276,22 +284,18 @@ def _in_double(model: Any, rows: pd.DataFrame) -> judging.Answers | None:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType
 
-    if any(dtype.kind != "f" for dtype in rows.dtypes):
-        return None
-    classifies = hasattr(model, "predict_proba")
     try:
         graph = to_onnx(
             model,
             initial_types=[("input", DoubleTensorType([None, rows.shape[1]]))],
-            options={"zipmap": False} if classifies else None,
+            options={"zipmap": False} if hasattr(model, "predict_proba") else None,
         )
         session = onnxruntime.InferenceSession(graph.SerializeToString())
         outputs = session.run(None, {"input": rows.to_numpy(dtype=float)})
     except Exception:  # noqa: BLE001 - converters and ONNX Runtime raise what they like
         return None
-    if hasattr(model, "classes_"):
-        return dict(zip(("label", "probabilities"), outputs, strict=False))
-    return {"prediction": outputs[0]}
+    names = ("label", "probabilities") if hasattr(model, "classes_") else ("prediction",)
+    return dict(zip(names, outputs, strict=False))
 
 
 def _line(error: BaseException) -> str:

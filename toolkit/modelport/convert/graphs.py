@@ -10,7 +10,7 @@ from modelport.errors import UnsupportedModel
 
 
 def without_zipmap(graph: Any) -> None:
-    """Let outputs that a ZipMap made into lists of dicts be the tensors it took."""
+    """Let outputs that a ZipMap made into lists of dicts be the tensors it took, by their names."""
     from onnx import helper
 
     maps = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
@@ -22,10 +22,11 @@ def without_zipmap(graph: Any) -> None:
             (helper.get_attribute_value(given) for given in node.attribute), key=len, default=()
         )
         tensor = helper.make_tensor_value_info(
-            node.input[0], _FLOAT, [_rows(graph), len(labels) or None]
+            value.name, _FLOAT, [_rows(graph), len(labels) or None]
         )
-        graph.output[index].CopyFrom(tensor)
         graph.node.remove(node)
+        rename(graph, {node.input[0]: value.name})
+        graph.output[index].CopyFrom(tensor)
 
 
 def name_outputs(graph: Any, names: Sequence[str]) -> None:

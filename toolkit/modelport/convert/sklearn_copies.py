@@ -33,7 +33,7 @@ def convertible(estimator: Any) -> Any:
     """Return the fitted estimator itself, or a copy where a part had to be changed.
 
     Raises:
-        UnsupportedModel: Some encoder tells None from NaN, or from the word itself.
+        UnsupportedModel: A part has something that skl2onnx would silently leave out or confuse.
     """
     if not any(change(part, dry=True) for part in parts(estimator) for change in _CHANGES):
         return estimator
@@ -98,6 +98,8 @@ def _forget_missing(encoder: Any) -> None:
 def _name_missing_to_impute(part: Any, *, dry: bool) -> bool:
     from sklearn.impute import SimpleImputer
 
+    if isinstance(part, SimpleImputer) and getattr(part, "indicator_", None) is not None:
+        raise UnsupportedModel("skl2onnx leaves out the columns of SimpleImputer's add_indicator")
     applies = (
         isinstance(part, SimpleImputer)
         and hasattr(part, "statistics_")

@@ -167,7 +167,8 @@ def _parity(certificate: Certificate | None) -> Fact | None:
 def served_how(conversion: Conversion) -> str:
     """Say in which form the model is served, and why when it is not ONNX."""
     if conversion.converted:
-        opset = f" (opset {conversion.opset})" if conversion.opset else ""
+        narrowed = "" if conversion.precision == "float32" else f"{conversion.precision}, "
+        opset = f" ({narrowed}opset {conversion.opset})" if conversion.opset else ""
         by = f" by {conversion.converter}" if conversion.converter else ""
         size = f", {figures.size(conversion.size_bytes)}" if conversion.size_bytes else ""
         return f"ONNX{opset}, converted from {conversion.flavour}{by}{size}"

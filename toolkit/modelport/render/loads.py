@@ -178,7 +178,8 @@ def ceiling_note(benchmark: Benchmark) -> str:
     if not ceilings:
         return ""
     least, most = rate(min(ceilings)), rate(max(ceilings))
-    return f"the load generator itself reaches {least} to {most} requests/s at these loads"
+    reached = least if least == most else f"{least} to {most}"
+    return f"the load generator itself reaches {reached} requests/s at these loads"
 
 
 def settings_rule(benchmark: Benchmark) -> str:
