@@ -238,7 +238,7 @@ def test_a_model_without_converter_is_served_as_it_is(store):
     release = modelport.deploy("models:/echo/1", data=pd.DataFrame({"a": [1.0, 2.0, 3.0]}))
     report = release.report
     assert not report.conversion.converted
-    assert "no ONNX converter" in report.conversion.reason
+    assert "no ONNX form" in report.conversion.reason
     assert report.certificate.verdict == "not applicable"
     assert list(modelport.predict("echo", pd.DataFrame({"a": [2.5]}))["prediction"]) == [5.0]
     service = modelport.status("echo").object
@@ -320,7 +320,7 @@ def test_an_onnx_model_passes_through(released, store):
 
 def test_onnx_may_be_required(store):
     del store
-    with pytest.raises(modelport.UnsupportedModel, match="no ONNX converter"):
+    with pytest.raises(modelport.UnsupportedModel, match="no ONNX form"):
         modelport.deploy("models:/echo/1", require_onnx=True)
     with pytest.raises(modelport.ServiceNotFound):
         modelport.status("echo")

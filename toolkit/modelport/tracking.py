@@ -409,15 +409,16 @@ def _column(spec: Any) -> Column:
 def _signature(conversion: Conversion) -> Any:
     """Describe the graph's own tensors, so that MLflow's pyfunc can feed them.
 
-    A lone matrix is unnamed and float64: then `pyfunc.predict` takes a DataFrame as pandas
+    A lone matrix of float32 is unnamed and float64: then `pyfunc.predict` takes a DataFrame as pandas
     makes it, and MLflow itself narrows it to the graph's float32. (With named columns MLflow
     would flatten every output, and fail on probabilities.)
     """
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    if len(conversion.inputs) == 1 and conversion.inputs[0].datatype == "FP32":
-        given = [TensorSpec(_dtype("float64"), conversion.inputs[0].shape)]
+    first, *others = conversion.inputs
+    if not others and first.datatype == "FP32" and len(first.shape) == 2:
+        given = [TensorSpec(_dtype("float64"), first.shape)]
     else:
         given = [TensorSpec(_oip_dtype(i.datatype), i.shape, i.name) for i in conversion.inputs]
     produced = [TensorSpec(_oip_dtype(o.datatype), o.shape, o.name) for o in conversion.outputs]

@@ -71,22 +71,13 @@ def _encoded(estimator: Any) -> set[str] | None:
     if not pickers:
         return None
     return {
-        str(column)
+        str(picker.feature_names_in_[index])
         for picker in pickers
-        for _, transformer, columns in picker.transformers_
+        if hasattr(picker, "feature_names_in_")
+        for name, transformer, _ in picker.transformers_
         if any(isinstance(part, _encoders()) for part in sklearn_copies.parts(transformer))
-        for column in ([columns] if isinstance(columns, str) else _listed(columns, picker))
+        for index in picker._transformer_to_input_indices[name]
     }
-
-
-def _listed(columns: Any, picker: Any) -> Sequence[Any]:
-    """Return columns by name, however they were picked."""
-    import numpy as np
-
-    names = np.asarray(getattr(picker, "feature_names_in_", ()), dtype=object)
-    picked = np.asarray(columns, dtype=object) if isinstance(columns, list) else columns
-    by_name = isinstance(columns, list) and all(isinstance(one, str) for one in columns)
-    return list(picked if by_name else names[np.asarray(columns)] if len(names) else ())
 
 
 def _encoders() -> tuple[type, ...]:

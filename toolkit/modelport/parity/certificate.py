@@ -182,7 +182,11 @@ def _compare(
 def _asked(converted: Model, rows: Any) -> tuple[Answers, str]:
     """Return what the converted model answers; nothing, and why, where it refuses."""
     try:
-        return converted.answer(rows), ""
+        answers = converted.answer(rows)
+        short = [name for name, values in answers.items() if len(values) != len(rows)]
+        if not short:
+            return answers, ""
+        return {}, f"{len(rows)} rows get {len(answers[short[0]])} values of {short[0]}"
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises classes of its own
         return {}, next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
