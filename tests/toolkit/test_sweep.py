@@ -21,7 +21,7 @@ DOZEN = {
     "LinearRegression, diabetes": "certified",
     "DecisionTreeRegressor, diabetes": "certified",
     "KMeans, wine": "certified",
-    "IsolationForest, breast cancer": "certified",
+    "SGDOneClassSVM, breast cancer": "certified",
     "XGBClassifier, wine": "certified",
     "lightgbm.Booster, regression, diabetes": "certified",
     "CatBoostClassifier, breast cancer": "certified",

@@ -409,9 +409,9 @@ def _column(spec: Any) -> Column:
 def _signature(conversion: Conversion) -> Any:
     """Describe the graph's own tensors, so that MLflow's pyfunc can feed them.
 
-    A lone matrix of float32 is unnamed and float64: then `pyfunc.predict` takes a DataFrame as pandas
-    makes it, and MLflow itself narrows it to the graph's float32. (With named columns MLflow
-    would flatten every output, and fail on probabilities.)
+    A lone matrix of float32 is unnamed and float64: then `pyfunc.predict` takes a DataFrame as
+    pandas makes it, and MLflow itself narrows it to the graph's float32. (With named columns
+    MLflow would flatten every output, and fail on probabilities.)
     """
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec

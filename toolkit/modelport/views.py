@@ -149,10 +149,10 @@ class Certificate(View):
         return self.record.flips
 
     def __rich__(self) -> RenderableType:
-        return render.certificate_renderable(self.record, "a conversion")
+        return render.certificate_renderable(self.record)
 
     def _html(self) -> str:
-        return render.certificate_html(self.record, "a conversion")
+        return render.certificate_html(self.record)
 
     def json(self) -> Any:
         """Return the record as plain JSON values."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelport import tracking
-from modelport.convert import graphs, missing, sklearn_copies, sklearn_inputs
+from modelport.convert import graphs, missing, sklearn_copies, sklearn_inputs, sklearn_scalers
 from modelport.convert.base import (
     LABEL,
     PREDICTION,
@@ -134,6 +134,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     estimator = sklearn_copies.convertible(native.estimator)
     libraries = {"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__}
     libraries |= _register_boosters(estimator)
+    sklearn_scalers.register()
     given, casts = sklearn_inputs.of(estimator, resolution)
     try:
         proto = convert_sklearn(

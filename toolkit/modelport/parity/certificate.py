@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from modelport.config import settings
+from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES
 from modelport.errors import DataError
 from modelport.parity import rounding, walks
 from modelport.parity import rows as tables
@@ -29,7 +30,8 @@ _BATCH_SIZES = (1, 2, 7, 256)
 _SHOWN = 5
 _KEPT_FLIPS = 50
 _REAL = ("data", "input example")
-_EXCUSED = 0.01  # of the real rows, so many may differ by ties or rounding
+_USUAL = (LABEL, PROBABILITIES, PREDICTION)
+_EXCUSED = 0.01  # of rows like the data's, so many may differ by ties or rounding
 
 _NO_ROWS = "there is no row to certify the conversion on"
 _GIVE_ROWS = "pass --data, or log the model with an input example"
@@ -263,15 +265,25 @@ def _judged(
         )
     if uneven:
         return "converter", f"the converted model answers differently in a batch of {uneven[0]}"
+    often = _too_often(compared, max(_EXCUSED, tolerance.excused))
+    return ("float32", often) if often else (None, _praise(total, causes))
+
+
+def _too_often(compared: Sequence[_Compared], share: float) -> str:
+    """Say if more rows than a share differ by ties or rounding; of those like the data's alone.
+
+    Made-up rows between the data's meet ties more often than callers do.
+    """
     real = [one for one in compared if one.probe.origin in _REAL]
-    count = sum(len(one.probe.rows) for one in real)
-    excused = _count(one.excused for one in real)
-    if excused > max(1.0, max(_EXCUSED, tolerance.excused) * count):
-        return "float32", (
-            f"{excused:,} of {count:,} real rows are answered differently: "
-            "the model decides by less than float32 can tell"
-        )
-    return None, _praise(total, causes)
+    alike = [one for one in compared if one.probe.origin in (*_REAL, "synthetic")]
+    for ones, masks in ((real, [o.excused for o in real]), (alike, [o.rounded for o in alike])):
+        count, differing = sum(len(one.probe.rows) for one in ones), _count(masks)
+        if differing > max(1.0, share * count):
+            return (
+                f"{differing:,} of {count:,} rows like the data's are answered differently: "
+                "the model decides by less than float32 can tell"
+            )
+    return ""
 
 
 def _praise(total: int, causes: Mapping[Any, int]) -> str:
@@ -333,8 +345,20 @@ def _shown(one: _Compared, row: int) -> DifferingRow:
 
 
 def _said(answers: Answers, row: int) -> str:
-    shown = [
-        f"{name} {values[row] if row < len(values) else f'of shape {values.shape}'}"
-        for name, values in answers.items()
-    ]
+    """Return a row's answer in a line: `2, [0 0.4 0.6]`; the usual outputs need no name."""
+    shown = []
+    for name, values in answers.items():
+        said = _short(values[row]) if row < len(values) else f"of shape {list(values.shape)}"
+        shown.append(said if name in _USUAL else f"{name} {said}")
     return ", ".join(shown)[:200]
+
+
+def _short(value: Any) -> str:
+    """Return a label as it is, and numbers with four digits."""
+    array = np.asarray(value)
+    if array.size == 1:
+        only = array.item()
+        return f"{only:.4g}" if isinstance(only, float) else str(only)
+    return np.array2string(
+        array.ravel(), formatter={"float_kind": "{:.4g}".format}, threshold=10, max_line_width=200
+    )

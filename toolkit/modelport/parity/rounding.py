@@ -80,7 +80,7 @@ def _neighbour(
         return rows if rows.dtype.kind != "f" else _moved(rows, 0.0, rng).astype(rows.dtype)
     moved = rows.copy()
     for name in rows.columns:
-        if str(name) not in fixed and rows[name].dtype.kind == "f":
+        if str(name) not in fixed and tables.numeric(rows[name]):
             values = rows[name].to_numpy(dtype=float)
             moved[name] = _moved(values, scales.get(name, 0.0), rng)
     return moved

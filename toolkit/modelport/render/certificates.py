@@ -11,24 +11,27 @@ if TYPE_CHECKING:
     from modelport.reports import Certificate, Coverage, DifferingRow
     from modelport.reports.certificate import Cause
 
-HEADER = ("row", "why", "native", "converted", "difference", "inputs")
+HEADER = ("row", "cause", "native", "converted", "difference")
 _CAUSES: dict[Cause, str] = {
-    "tie": "a tie of the native model",
-    "rounding": "float32 rounding",
     "unexplained": "unexplained",
+    "rounding": "explained by float32 rounding",
+    "tie": "explained by a tie of the native model",
 }
+_FAULTS = {"converter": "the converter", "float32": "float32, which this model is too fine for"}
 
 
 def certificate_facts(certificate: Certificate) -> tuple[Fact, ...]:
-    """Return the certificate as (name, value) pairs."""
+    """Return what the verdict rests on, as (name, value) pairs."""
     by_origin = ", ".join(f"{number:,} {origin}" for origin, number in certificate.rows.items())
+    narrowed = "" if certificate.precision == "float32" else certificate.precision
     facts = (
+        ("at fault", _FAULTS.get(certificate.fault or "", "")),
+        ("computed in", narrowed),
         ("rows compared", _with(f"{certificate.rows_compared:,}", by_origin)),
-        ("label flips", f"{certificate.label_flips:,}"),
-        ("outside tolerance", _explained(certificate)),
-        ("largest difference", figures.difference(certificate.max_abs_difference)),
+        ("outside tolerance", _causes(certificate)),
+        ("label flips", _flips(certificate)),
+        ("largest difference", _largest(certificate)),
         ("99.9th percentile", figures.difference(certificate.p999_abs_difference)),
-        ("largest relative", figures.difference(certificate.max_rel_difference)),
         ("visited", _visited(certificate.coverage)),
         ("tolerance", _tolerance(certificate)),
         ("batch sizes", ", ".join(str(size) for size in certificate.batch_sizes)),
@@ -43,27 +46,39 @@ def shown_rows(certificate: Certificate) -> tuple[DifferingRow, ...]:
     return (*worst, *(one for one in certificate.flips if (one.origin, one.row) not in known))
 
 
+def name(one: DifferingRow) -> str:
+    """Return where a row comes from, with its number there."""
+    return f"{one.origin} {one.row}"
+
+
 def cells(one: DifferingRow) -> tuple[str, ...]:
     """Return a row's cells, under `HEADER`."""
     return (
-        f"{one.origin} {one.row}",
-        _CAUSES[one.cause] if one.cause else "within tolerance",
+        name(one),
+        one.cause or "within tolerance",
         one.native,
         one.converted,
         figures.difference(one.difference),
-        one.inputs,
     )
 
 
-def _explained(certificate: Certificate) -> str:
+def _causes(certificate: Certificate) -> str:
     """Say how many rows differ, and what explains them."""
-    causes: tuple[Cause, ...] = ("unexplained", "rounding", "tie")
-    found = ((cause, certificate.explained.get(cause, 0)) for cause in causes)
-    said = [f"{count:,} {_CAUSES[cause]}" for cause, count in found if count]
-    if not said:
-        return "none"
-    fault = f"; at fault: {certificate.fault}" if certificate.fault else ""
-    return " · ".join(said) + fault
+    found = ((certificate.explained.get(cause, 0), told) for cause, told in _CAUSES.items())
+    return " · ".join(f"{count:,} {told}" for count, told in found if count) or "none"
+
+
+def _flips(certificate: Certificate) -> str:
+    flips = certificate.label_flips
+    explained = flips and not certificate.explained.get("unexplained")
+    return f"{flips:,}, all of them explained" if explained else f"{flips:,}"
+
+
+def _largest(certificate: Certificate) -> str:
+    absolute = figures.difference(certificate.max_abs_difference)
+    relative = figures.difference(certificate.max_rel_difference)
+    others = " among the other rows" if {"rounding", "tie"} & certificate.explained.keys() else ""
+    return f"{absolute}{others} (relative {relative})"
 
 
 def _visited(coverage: Coverage) -> str:
@@ -71,7 +86,7 @@ def _visited(coverage: Coverage) -> str:
     trees = figures.count(coverage.trees, "tree")
     parts = (
         (coverage.leaves_visited, coverage.leaves, f"leaves of {trees}"),
-        (coverage.thresholds_tried, coverage.thresholds, "thresholds on both sides"),
+        (coverage.thresholds_tried, coverage.thresholds, "thresholds from both sides"),
         (coverage.categories_visited, coverage.categories, "categories"),
     )
     return " · ".join(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Group as Stack
+from rich.panel import Panel
 from rich.text import Text
 
 from modelport.render import certificates
@@ -12,37 +14,65 @@ from modelport.render.terminal_layout import columns, pairs, text, titled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
-    from modelport.reports import Certificate
+    from modelport.render.facts import Fact
+    from modelport.reports import Certificate, DifferingRow
 
-_MOST = 10  # rows shown on their own
-_WIDE = 28
-
-
-def certificate_renderable(certificate: Certificate, what: str) -> RenderableType:
-    """Return a certificate with its rows; `what` says of which conversion."""
-    found = certificate_part(certificate, what)
-    shown = certificates.shown_rows(certificate)[:_MOST] if not certificate.passed else ()
-    if not shown:
-        return found
-    table = columns(*certificates.HEADER[:-1])
-    for one in shown:
-        table.add_row(*(text(_cut(cell)) for cell in certificates.cells(one)[:-1]))
-    inputs = [text(f"{one.origin} {one.row}: {one.inputs}", "dim") for one in shown[:1]]
-    return Stack(found, titled("Rows that differ", Stack(table, *inputs)))
+_MOST = 5  # rows shown
 
 
-def certificate_part(certificate: Certificate, note: str = "") -> RenderableType:
-    """Return a certificate as a part of a report."""
+def certificate_renderable(certificate: Certificate) -> RenderableType:
+    """Return a certificate with the rows that differ."""
+    head = Panel(_verdict(certificate), box=box.ROUNDED, border_style=_tone(certificate))
+    facts = pairs(certificates.certificate_facts(certificate))
+    return Stack(head, titled("What it rests on", facts), _rows(certificate))
+
+
+def certificate_part(certificate: Certificate) -> RenderableType:
+    """Return a certificate as a part of a report; with rows where it failed."""
     if certificate.verdict == "not applicable":
         return titled("Certificate", text(certificate.reason), "not applicable")
-    mark, style = ("✓", "green") if certificate.passed else ("✗", "bold red")
     facts = pairs(certificates.certificate_facts(certificate))
-    verdict = Text.assemble(
-        (f"{mark} {certificate.verdict}", style), ": ", text(certificate.reason)
+    whole = titled("Certificate", Stack(_verdict(certificate), facts))
+    return whole if certificate.passed else Stack(whole, _rows(certificate))
+
+
+def _verdict(certificate: Certificate) -> Text:
+    mark = "✓" if certificate.passed else "✗"
+    return Text.assemble(
+        (f"{mark} {certificate.verdict}", f"bold {_tone(certificate)}"),
+        ": ",
+        text(certificate.reason),
     )
-    return titled("Certificate", Stack(verdict, facts), note)
 
 
-def _cut(cell: str) -> str:
-    return cell if len(cell) <= _WIDE else cell[: _WIDE - 1] + "…"
+def _tone(certificate: Certificate) -> str:
+    return "green" if certificate.passed else "red"
+
+
+def _rows(certificate: Certificate) -> RenderableType:
+    """Return the rows outside the tolerance: a line each, and the first of them whole."""
+    outside = [one for one in certificates.shown_rows(certificate) if one.cause]
+    if not outside:
+        return Text("")
+    shown = outside[:_MOST]
+    return titled("Rows that differ", Stack(_table(shown), pairs(_whole(shown[0]))))
+
+
+def _table(shown: list[DifferingRow]) -> Table:
+    table = columns(*certificates.HEADER)
+    for column in table.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    for one in shown:
+        table.add_row(*(text(cell) for cell in certificates.cells(one)))
+    return table
+
+
+def _whole(one: DifferingRow) -> tuple[Fact, ...]:
+    """Return a row with all of its values, so that it can be tried again."""
+    return (
+        (certificates.name(one), one.inputs),
+        ("native", one.native),
+        ("converted", one.converted),
+    )
