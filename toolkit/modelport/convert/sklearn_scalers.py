@@ -66,7 +66,7 @@ _STEPS = {
 
 
 def _shape(operator: Any) -> None:
-    """The output has the inputs' columns, in float32, or float64 where the inputs are."""
+    """Give the output the inputs' columns, in float32, or float64 where the inputs are."""
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     rows = operator.inputs[0].type.shape[0]

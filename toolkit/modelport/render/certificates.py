@@ -77,8 +77,9 @@ def _flips(certificate: Certificate) -> str:
 def _largest(certificate: Certificate) -> str:
     absolute = figures.difference(certificate.max_abs_difference)
     relative = figures.difference(certificate.max_rel_difference)
-    others = " among the other rows" if {"rounding", "tie"} & certificate.explained.keys() else ""
-    return f"{absolute}{others} (relative {relative})"
+    explained = {"rounding", "tie"} & certificate.explained.keys()
+    rest = ", without the explained rows" if explained else ""
+    return f"{absolute} (relative {relative}){rest}"
 
 
 def _visited(coverage: Coverage) -> str:

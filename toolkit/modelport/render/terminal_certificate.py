@@ -57,15 +57,19 @@ def _rows(certificate: Certificate) -> RenderableType:
     if not outside:
         return Text("")
     shown = outside[:_MOST]
-    return titled("Rows that differ", Stack(_table(shown), pairs(_whole(shown[0]))))
+    return titled("Rows that differ", Stack(_table(shown), Text(""), pairs(_whole(shown[0]))))
 
 
 def _table(shown: list[DifferingRow]) -> Table:
+    """Return a line for each row: what does not fit of the answers is cut, and nothing else."""
     table = columns(*certificates.HEADER)
-    for column in table.columns:
+    lines = [certificates.cells(one) for one in shown]
+    for column, cells in zip(table.columns, zip(*lines, strict=True), strict=True):
         column.no_wrap, column.overflow = True, "ellipsis"
-    for one in shown:
-        table.add_row(*(text(cell) for cell in certificates.cells(one)))
+        if column.header.plain not in ("native", "converted"):
+            column.min_width = max(map(len, cells))
+    for cells in lines:
+        table.add_row(*map(text, cells))
     return table
 
 
