@@ -52,6 +52,8 @@ class Limits:
         certified_rows: Rows of the data that native and converted model both answer.
         synthetic_rows: Rows made up beside them, to leave the data's trodden paths.
         certified_thresholds: Splits of trees that get rows on both sides of their threshold.
+        certified_values: Numbers in the rows of a model of one big tensor, such as an image: of
+            these it answers fewer rows.
         evaluated_rows: Labelled rows on which accuracy is measured.
         live_rows: Rows replayed against the live endpoint.
         explained_rows: Rows that SHAP explains.
@@ -66,6 +68,7 @@ class Limits:
     certified_rows: int = 2_000
     synthetic_rows: int = 512
     certified_thresholds: int = 2_000
+    certified_values: int = 8_000_000
     evaluated_rows: int = 100_000
     live_rows: int = 1_000
     explained_rows: int = 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,13 +11,16 @@ from modelport.reports import (
     Candidate,
     Certificate,
     Conversion,
+    Coverage,
     Deployment,
+    DifferingRow,
     Evaluation,
     Explanation,
     Feature,
     Footprint,
     Gates,
     Latency,
+    PrecisionCandidate,
     Registration,
     ReleaseReport,
     Resolution,
@@ -26,8 +29,10 @@ from modelport.reports import (
     Subject,
     Verdict,
     Verification,
-    WorstRow,
 )
+
+if TYPE_CHECKING:
+    from modelport.reports.certificate import Cause
 
 MEASURES = (
     *("radius", "texture", "perimeter", "area", "smoothness"),
@@ -66,29 +71,83 @@ def latency(subject: Subject, p50: float, batch_size: int = 1, concurrency: int 
     )
 
 
+def differing(
+    row: int, cause: Cause | None, difference: float, origin: str = "trees"
+) -> DifferingRow:
+    flipped = cause is not None
+    return DifferingRow(
+        row=row,
+        origin=origin,
+        inputs=f"mean radius={13.0 + row / 100:.2f}, mean texture=15.260000228881836",
+        native="1, [0.32 0.68]",
+        converted="0, [0.68 0.32]" if flipped else "1, [0.32 0.68]",
+        difference=difference,
+        flipped=flipped,
+        cause=cause,
+    )
+
+
 def certificate() -> Certificate:
     return Certificate(
         verdict="passed",
-        reason="the largest difference is within the tolerance",
-        rows={"data": 114, "input example": 5, "synthetic": 1024},
+        reason="all 2,014 rows are answered the same",
+        rows={"data": 114, "input example": 5, "synthetic": 1024, "extremes": 49, "trees": 822},
         max_abs_difference=1.1920929e-07,
         max_rel_difference=3.4e-07,
         p999_abs_difference=1.1e-07,
-        label_flips=0,
-        batch_sizes=(1, 7, 64),
+        p999_rel_difference=3.1e-07,
+        coverage=Coverage(
+            trees=21, leaves=402, leaves_visited=402, thresholds=381, thresholds_tried=381
+        ),
+        batch_sizes=(1, 2, 7, 256),
         tolerance_abs=1e-5,
         tolerance_rel=1e-4,
-        tolerance_reason="100 trees summed in float32",
-        worst=tuple(
-            WorstRow(
-                row=row,
-                origin="data",
-                native="0.6800000000",
-                converted="0.6799998879",
-                difference=1.19e-07,
-            )
-            for row in (17, 80, 101)
-        ),
+        tolerance_reason="float32 carries 7 digits",
+        worst=tuple(differing(row, None, 1.19e-07, "data") for row in (17, 80, 101)),
+    )
+
+
+@pytest.fixture
+def passed() -> Certificate:
+    return certificate()
+
+
+@pytest.fixture
+def explained() -> Certificate:
+    """Rows differ, and float32 or a tie explains each of them."""
+    rounded = tuple(differing(row, "rounding", 0.36) for row in (4, 157, 456))
+    tied = differing(3, "tie", 0.0, "synthetic")
+    return certificate().model_copy(
+        update={
+            "reason": "all 2,014 rows agree within the tolerance but for these: 1 got another "
+            "label where the native model holds two equally likely; 3 lie closer to a boundary "
+            "than float32 can tell",
+            "label_flips": 4,
+            "flips": (tied, *rounded),
+            "explained": {"tie": 1, "rounding": 3},
+            "worst": (*rounded, tied),
+        }
+    )
+
+
+@pytest.fixture
+def failed() -> Certificate:
+    """More rows differ than a terminal shows, and nothing explains two of them."""
+    unexplained = tuple(differing(row, "unexplained", 0.36) for row in (98, 12))
+    rounded = tuple(differing(row, "rounding", 0.36) for row in range(110, 116))
+    return certificate().model_copy(
+        update={
+            "verdict": "failed",
+            "reason": "2 of 2,014 rows are answered differently, which no rounding explains",
+            "fault": "converter",
+            "label_flips": 8,
+            "flips": (*unexplained, *rounded),
+            "explained": {"unexplained": 2, "rounding": 6},
+            "max_abs_difference": 0.36,
+            "max_rel_difference": 1.125,
+            "p999_abs_difference": 0.36,
+            "worst": (*unexplained, *rounded[:3]),
+        }
     )
 
 

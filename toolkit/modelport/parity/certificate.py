@@ -85,7 +85,7 @@ def certify(
     Raises:
         DataError: There is no row to compare on, or the native model refuses the rows.
     """
-    probes = [probe for probe in probes if len(probe.rows)]
+    probes = [_bounded(probe) for probe in probes if len(probe.rows)]
     if not probes:
         raise DataError(_NO_ROWS, _GIVE_ROWS)
     base = probes[0].rows
@@ -96,8 +96,9 @@ def certify(
         _compare(native, converted, probe, set(categories), tolerance, scales)
         for probe in [*probes, *made]
     ]
-    uneven = [size for size in _BATCH_SIZES if not _batch_agrees(converted, compared, size)]
-    return _certificate(compared, uneven, coverage, tolerance, precision)
+    sizes = _batch_sizes(base)
+    uneven = [size for size in sizes if not _batch_agrees(converted, compared, size)]
+    return _certificate(compared, sizes, uneven, coverage, tolerance, precision)
 
 
 def _made(
@@ -108,7 +109,8 @@ def _made(
 ) -> tuple[list[Probe], Coverage]:
     """Make the rows that no data hold, and say what they visit."""
     limits = settings().limits
-    made = [Probe("synthetic", _answered(native, synthetic(base, limits.synthetic_rows)))]
+    count = min(limits.synthetic_rows, _affordable(base) // 2)
+    made = [Probe("synthetic", _answered(native, synthetic(base, count)))]
     made += edge_cases(native, base, categories)
     if isinstance(base, np.ndarray):
         return made, Coverage()
@@ -132,6 +134,22 @@ def _made(
         categories_visited=_visited_categories(known, categories),
     )
     return [probe for probe in made if len(probe.rows)], coverage
+
+
+def _affordable(rows: Any) -> int:
+    """Return how many rows of this kind may be compared: of big tensors fewer."""
+    limits = settings().limits
+    if not isinstance(rows, np.ndarray):
+        return limits.certified_rows
+    return min(limits.certified_rows, max(8, limits.certified_values // 2 // int(rows[0].size)))
+
+
+def _bounded(probe: Probe) -> Probe:
+    return Probe(probe.origin, tables.take(probe.rows, slice(0, _affordable(probe.rows))))
+
+
+def _batch_sizes(base: Any) -> tuple[int, ...]:
+    return tuple(size for size in _BATCH_SIZES if size <= max(7, _affordable(base)))
 
 
 def _answered(native: NativeModel, rows: Any) -> Any:
@@ -195,19 +213,19 @@ def _asked(converted: Model, rows: Any) -> tuple[Answers, str]:
 
 def _batch_agrees(converted: Model, compared: Sequence[_Compared], size: int) -> bool:
     """Tell whether answers stay the same in batches of a size."""
-    for one in compared:
-        if not one.converted:
-            continue
-        batch = tables.take(one.probe.rows, slice(0, size))
-        head = {name: values[: len(batch)] for name, values in one.converted.items()}
-        answers, _ = _asked(converted, batch)
-        if compare(head, answers).failed.any():
-            return False
-    return True
+    one = compared[0]
+    if not one.converted:
+        return True
+    batch = tables.repeat(one.probe.rows, size)
+    places = np.arange(size) % len(one.probe.rows)
+    whole = {name: np.asarray(values)[places] for name, values in one.converted.items()}
+    answers, _ = _asked(converted, batch)
+    return not compare(whole, answers).failed.any()
 
 
 def _certificate(
     compared: Sequence[_Compared],
+    sizes: tuple[int, ...],
     uneven: Sequence[int],
     coverage: Coverage,
     tolerance: Tolerance,
@@ -238,7 +256,7 @@ def _certificate(
         explained={cause: count for cause, count in causes.items() if count},
         fault=fault,
         coverage=coverage,
-        batch_sizes=_BATCH_SIZES,
+        batch_sizes=sizes,
         tolerance_abs=tolerance.absolute,
         tolerance_rel=tolerance.relative,
         tolerance_reason=tolerance.reason,

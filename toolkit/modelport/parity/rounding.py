@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelport.config import settings
 from modelport.convert.base import LABEL
 from modelport.parity import rows as tables
 from modelport.parity.compare import Tolerance, compare, plain
@@ -51,7 +52,7 @@ def explained(
     rng = np.random.default_rng(0)
     found = np.zeros(len(rows), dtype=bool)
     for neighbours in _ROUNDS:
-        open_rows = np.flatnonzero(~found)[:_MOST_ROWS]
+        open_rows = np.flatnonzero(~found)[: _affordable(rows, neighbours)]
         hopeless = neighbours > _ROUNDS[0] and len(rows) > _MANY and not found.any()
         if not len(open_rows) or hopeless:
             break
@@ -61,6 +62,14 @@ def explained(
         given = {name: np.asarray(values)[open_rows] for name, values in converted.items()}
         found[open_rows] = _matches(native, moved, given, neighbours, tolerance)
     return found
+
+
+def _affordable(rows: Any, neighbours: int) -> int:
+    """Return of how many rows so many neighbours may be asked for: of big tensors few."""
+    if not isinstance(rows, np.ndarray):
+        return _MOST_ROWS
+    values = settings().limits.certified_values
+    return min(_MOST_ROWS, values // (neighbours * int(rows[0].size)))
 
 
 def magnitudes(base: Any) -> dict[Any, float]:

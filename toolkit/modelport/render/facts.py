@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Conversion,
         Explanation,
         Feature,
+        PrecisionCandidate,
         ReleaseReport,
         RuntimeSettings,
         StepRecord,
@@ -28,6 +29,7 @@ Tone = Literal["good", "bad"]
 Fact = tuple[str, str]
 
 TOP_FEATURES = 10
+PRECISION_HEADER = ("precision", "p50, ms", "size", "verdict")
 MARKS: dict[StepState, str] = {
     "waiting": "·",
     "running": "▸",
@@ -195,6 +197,22 @@ def serving_facts(report: ReleaseReport) -> tuple[Fact, ...]:
     if report.verification:
         found.append(("live answers", _replayed(report.verification)))
     return tuple(found)
+
+
+def precisions(report: ReleaseReport) -> tuple[PrecisionCandidate, ...]:
+    """Return the precisions that were tried, where there was a choice."""
+    return report.conversion.precisions if report.conversion else ()
+
+
+def precision_cells(one: PrecisionCandidate) -> tuple[str, ...]:
+    """Return a tried precision's cells, under `PRECISION_HEADER`."""
+    mark = "✓" if one.passed else "✗"
+    return (
+        one.precision,
+        figures.NOTHING if one.p50_ms is None else figures.significant(one.p50_ms),
+        figures.size(one.size_bytes) if one.size_bytes else figures.NOTHING,
+        f"{mark} {'chosen: ' if one.chosen else ''}{one.reason}",
+    )
 
 
 def _replayed(live: Verification) -> str:

@@ -160,7 +160,18 @@ def _verdict(verdict: Verdict | None) -> Html:
 
 def _serving(report: ReleaseReport) -> Html | None:
     shown = facts.serving_facts(report)
-    return part("Serving", fact_list(shown), candidates(report.benchmark)) if shown else None
+    if not shown:
+        return None
+    return part("Serving", fact_list(shown), _precisions(report), candidates(report.benchmark))
+
+
+def _precisions(report: ReleaseReport) -> Html | None:
+    tried = facts.precisions(report)
+    if not tried:
+        return None
+    lines = (row(*facts.precision_cells(one)) for one in tried)
+    whole = table(facts.PRECISION_HEADER, lines, "Precisions that were tried")
+    return folded("Precisions that were tried", tag("div", whole, class_="mp-words"))
 
 
 def _steps(steps: tuple[StepRecord, ...]) -> Html | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from modelport.reports import (
         Explanation,
+        PrecisionCandidate,
         ReleaseReport,
         StepRecord,
         Verdict,
@@ -125,7 +126,18 @@ def _explanation(explanation: Explanation | None) -> RenderableType | None:
 
 def _serving(report: ReleaseReport) -> RenderableType | None:
     shown = facts.serving_facts(report)
-    return titled("Serving", pairs(shown)) if shown else None
+    if not shown:
+        return None
+    tried = facts.precisions(report)
+    return titled("Serving", Stack(pairs(shown), *([_precisions(tried)] if tried else [])))
+
+
+def _precisions(tried: tuple[PrecisionCandidate, ...]) -> Table:
+    table = columns(*facts.PRECISION_HEADER)
+    table.columns[-1].justify = "left"
+    for one in tried:
+        table.add_row(*map(text, facts.precision_cells(one)))
+    return table
 
 
 def _steps(report: ReleaseReport) -> RenderableType | None:

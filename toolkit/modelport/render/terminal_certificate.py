@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modelport.reports import Certificate, DifferingRow
 
 _MOST = 5  # rows shown
+_CUT = ("native", "converted")
 
 
 def certificate_renderable(certificate: Certificate) -> RenderableType:
@@ -63,14 +64,17 @@ def _rows(certificate: Certificate) -> RenderableType:
 def _table(shown: list[DifferingRow]) -> Table:
     """Return a line for each row: what does not fit of the answers is cut, and nothing else."""
     table = columns(*certificates.HEADER)
-    lines = [certificates.cells(one) for one in shown]
-    for column, cells in zip(table.columns, zip(*lines, strict=True), strict=True):
-        column.no_wrap, column.overflow = True, "ellipsis"
-        if column.header.plain not in ("native", "converted"):
-            column.min_width = max(map(len, cells))
-    for cells in lines:
-        table.add_row(*map(text, cells))
+    for column, name in zip(table.columns, certificates.HEADER, strict=True):
+        column.no_wrap = name not in _CUT
+    for one in shown:
+        table.add_row(*map(_on_one_line, certificates.cells(one)))
     return table
+
+
+def _on_one_line(cell: str) -> Text:
+    shown = text(cell)
+    shown.no_wrap, shown.overflow = True, "ellipsis"
+    return shown
 
 
 def _whole(one: DifferingRow) -> tuple[Fact, ...]:

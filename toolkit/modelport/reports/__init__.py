@@ -6,7 +6,14 @@ Every record is one JSON file. Times are seconds unless the name says `_ms`; siz
 from modelport.reports.base import SCHEMA_VERSION, Record, Report, Subject
 from modelport.reports.benchmark import Benchmark, Candidate, Footprint, Latency, RuntimeSettings
 from modelport.reports.certificate import Certificate, Coverage, DifferingRow
-from modelport.reports.conversion import Column, Conversion, Precision, Resolution, Tensor, PrecisionCandidate
+from modelport.reports.conversion import (
+    Column,
+    Conversion,
+    Precision,
+    PrecisionCandidate,
+    Resolution,
+    Tensor,
+)
 from modelport.reports.explanation import (
     Explanation,
     Feature,

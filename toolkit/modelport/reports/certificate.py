@@ -53,8 +53,8 @@ class Certificate(Report):
     of them. The relative difference leaves out native values of at most `tolerance_abs`.
 
     `rows` counts by origin (data, input example, synthetic, extremes, missing, categories,
-    unseen categories, trees). `explained` counts the differing rows by cause. `fault` says what a failed certificate is to be blamed on: float32 itself,
-    or the converter.
+    unseen categories, trees). `explained` counts the differing rows by cause. `fault` says what
+    a failed certificate is to be blamed on: float32 itself, or the converter.
     """
 
     verdict: Literal["passed", "failed", "not applicable"]
