@@ -336,6 +336,45 @@ def own_flavour() -> ReleaseReport:
 
 
 @pytest.fixture
+def narrowed() -> ReleaseReport:
+    """A precision was chosen: int8, as float16 failed its certificate."""
+    tried = (
+        PrecisionCandidate(
+            precision="float32",
+            passed=True,
+            reason="all 2,014 rows are answered the same",
+            p50_ms=0.91,
+            size_bytes=4_200_000,
+        ),
+        PrecisionCandidate(
+            precision="float16",
+            passed=False,
+            reason="31 of 2,014 rows are answered differently, which no rounding explains",
+            p50_ms=1.07,
+            size_bytes=2_100_000,
+        ),
+        PrecisionCandidate(
+            precision="int8",
+            passed=True,
+            reason="all 2,014 rows agree within the tolerance",
+            p50_ms=0.34,
+            size_bytes=1_100_000,
+            chosen=True,
+        ),
+    )
+    report = deployed_report()
+    assert report.conversion is not None
+    update = {"precision": "int8", "precisions": tried}
+    conversion = report.conversion.model_copy(update=update)
+    return report.model_copy(
+        update={
+            "conversion": conversion,
+            "certificate": certificate().model_copy(update={"precision": "int8"}),
+        }
+    )
+
+
+@pytest.fixture
 def service() -> dict[str, Any]:
     return service_item()
 

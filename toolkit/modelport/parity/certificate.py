@@ -20,7 +20,7 @@ from modelport.errors import DataError
 from modelport.parity import rounding, walks
 from modelport.parity import rows as tables
 from modelport.parity.compare import FLOAT32, Answers, Comparison, Tolerance, compare
-from modelport.parity.probes import Probe, accepts, edge_cases, synthetic
+from modelport.parity.probes import Probe, answered, edge_cases, synthetic
 from modelport.reports import Certificate, Coverage, DifferingRow
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _made(
     """Make the rows that no data hold, and say what they visit."""
     limits = settings().limits
     count = min(limits.synthetic_rows, _affordable(base) // 2)
-    made = [Probe("synthetic", _answered(native, synthetic(base, count)))]
+    made = [answered(native, "synthetic", synthetic(base, count))]
     made += edge_cases(native, base, categories)
     if isinstance(base, np.ndarray):
         return made, Coverage()
@@ -123,7 +123,7 @@ def _made(
         limits.certified_thresholds,
     )
     if walked.rows:
-        made.append(Probe("trees", _answered(native, tables.join(walked.rows))))
+        made.append(answered(native, "trees", tables.join(walked.rows)))
     coverage = Coverage(
         trees=walked.trees,
         leaves=walked.leaves,
@@ -152,11 +152,6 @@ def _batch_sizes(base: Any) -> tuple[int, ...]:
     return tuple(size for size in _BATCH_SIZES if size <= max(7, _affordable(base)))
 
 
-def _answered(native: NativeModel, rows: Any) -> Any:
-    """Return made-up rows if the native model takes them, else none."""
-    return rows if len(rows) and accepts(native, rows) else tables.take(rows, slice(0, 0))
-
-
 def _visited_categories(probes: Sequence[Probe], categories: Mapping[str, Sequence[Any]]) -> int:
     visited = 0
     for name, known in categories.items():
@@ -177,7 +172,7 @@ def _compare(
     scales: dict[Any, float],
 ) -> _Compared:
     try:
-        expected = native.answer(probe.rows)
+        expected = native.answer(probe.rows) if probe.native is None else probe.native
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"the model refuses the {probe.origin} rows ({error})",

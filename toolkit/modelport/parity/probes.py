@@ -18,7 +18,7 @@ from modelport.parity import rows as tables
 if TYPE_CHECKING:
     import pandas as pd
 
-    from modelport.convert.base import NativeModel
+    from modelport.convert.base import Answers, NativeModel
     from modelport.reports import Column
 
 _INVENTED = {"integer", "long", "float", "double", "boolean"}
@@ -29,10 +29,14 @@ _MOST_COLUMNS = 512  # of a very wide table only so many get rows of their own
 
 @dataclass(frozen=True)
 class Probe:
-    """Rows to compare on, with where they come from."""
+    """Rows to compare on, with where they come from.
+
+    `native` is what the native model answers, where that is known already.
+    """
 
     origin: str
     rows: Any
+    native: Answers | None = None
 
 
 def edge_cases(
@@ -47,10 +51,13 @@ def edge_cases(
     """
     if isinstance(base, np.ndarray):
         return [Probe("extremes", _extreme_tensors(base))]
-    found = [Probe("extremes", _taken(native, _extremes(base)))]
-    found.append(Probe("missing", _taken(native, _missing(base))))
-    found.append(Probe("categories", _taken(native, _categories(base, categories))))
-    found.append(Probe("unseen categories", _taken(native, _unseen(base, categories))))
+    made = {
+        "extremes": _extremes(base),
+        "missing": _missing(base),
+        "categories": _categories(base, categories),
+        "unseen categories": _unseen(base, categories),
+    }
+    found = [_taken(native, origin, rows) for origin, rows in made.items() if len(rows)]
     return [probe for probe in found if len(probe.rows)]
 
 
@@ -105,13 +112,12 @@ def invented(columns: Sequence[Column], count: int, seed: int = 0) -> Any:
     return frame
 
 
-def accepts(native: NativeModel, rows: Any) -> bool:
-    """Tell whether the native model answers these rows."""
+def answered(native: NativeModel, origin: str, rows: Any) -> Probe:
+    """Return the rows with what the native model answers; none where it refuses them."""
     try:
-        native.answer(rows)
+        return Probe(origin, rows, native.answer(rows))
     except Exception:  # noqa: BLE001 - a model refuses with whatever its library raises
-        return False
-    return True
+        return Probe(origin, tables.take(rows, slice(0, 0)))
 
 
 def _invented_tensor(
@@ -243,9 +249,11 @@ def _extreme_tensors(base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.concatenate([fill() for fill in fills])
 
 
-def _taken(native: NativeModel, rows: pd.DataFrame) -> pd.DataFrame:
+def _taken(native: NativeModel, origin: str, rows: pd.DataFrame) -> Probe:
     """Return the rows that the native model answers: all at once, else each on its own."""
-    if not len(rows) or accepts(native, rows):
-        return rows
-    kept = [place for place in range(len(rows)) if accepts(native, rows.iloc[[place]])]
-    return rows.iloc[kept].reset_index(drop=True)
+    whole = answered(native, origin, rows)
+    if len(whole.rows):
+        return whole
+    each = (answered(native, origin, rows.iloc[[place]]) for place in range(len(rows)))
+    kept = [one.rows for one in each if len(one.rows)]
+    return Probe(origin, tables.join(kept) if kept else rows.iloc[:0])

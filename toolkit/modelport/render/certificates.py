@@ -55,7 +55,7 @@ def cells(one: DifferingRow) -> tuple[str, ...]:
     """Return a row's cells, under `HEADER`."""
     return (
         name(one),
-        one.cause or "within tolerance",
+        one.cause or figures.NOTHING,
         one.native,
         one.converted,
         figures.difference(one.difference),

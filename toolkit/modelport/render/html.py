@@ -169,9 +169,14 @@ def _precisions(report: ReleaseReport) -> Html | None:
     tried = facts.precisions(report)
     if not tried:
         return None
-    lines = (row(*facts.precision_cells(one)) for one in tried)
+    lines = (_precision(*facts.precision_cells(one)) for one in tried)
     whole = table(facts.PRECISION_HEADER, lines, "Precisions that were tried")
     return folded("Precisions that were tried", tag("div", whole, class_="mp-words"))
+
+
+def _precision(name: str, *cells: str) -> Html:
+    *short, verdict = cells
+    return row(name, *(tag("td", cell, class_="mp-short") for cell in short), verdict)
 
 
 def _steps(steps: tuple[StepRecord, ...]) -> Html | None:

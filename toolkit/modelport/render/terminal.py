@@ -129,7 +129,8 @@ def _serving(report: ReleaseReport) -> RenderableType | None:
     if not shown:
         return None
     tried = facts.precisions(report)
-    return titled("Serving", Stack(pairs(shown), *([_precisions(tried)] if tried else [])))
+    table: list[RenderableType] = [Text(), _precisions(tried)] if tried else []
+    return titled("Serving", Stack(pairs(shown), *table))
 
 
 def _precisions(tried: tuple[PrecisionCandidate, ...]) -> Table:

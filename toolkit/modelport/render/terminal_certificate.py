@@ -13,6 +13,8 @@ from modelport.render import certificates
 from modelport.render.terminal_layout import columns, pairs, text, titled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
     from rich.table import Table
 
@@ -27,7 +29,7 @@ def certificate_renderable(certificate: Certificate) -> RenderableType:
     """Return a certificate with the rows that differ."""
     head = Panel(_verdict(certificate), box=box.ROUNDED, border_style=_tone(certificate))
     facts = pairs(certificates.certificate_facts(certificate))
-    return Stack(head, titled("What it rests on", facts), _rows(certificate))
+    return Stack(head, titled("What it rests on", facts), *_rows(certificate))
 
 
 def certificate_part(certificate: Certificate) -> RenderableType:
@@ -36,7 +38,7 @@ def certificate_part(certificate: Certificate) -> RenderableType:
         return titled("Certificate", text(certificate.reason), "not applicable")
     facts = pairs(certificates.certificate_facts(certificate))
     whole = titled("Certificate", Stack(_verdict(certificate), facts))
-    return whole if certificate.passed else Stack(whole, _rows(certificate))
+    return whole if certificate.passed else Stack(whole, *_rows(certificate))
 
 
 def _verdict(certificate: Certificate) -> Text:
@@ -52,13 +54,13 @@ def _tone(certificate: Certificate) -> str:
     return "green" if certificate.passed else "red"
 
 
-def _rows(certificate: Certificate) -> RenderableType:
+def _rows(certificate: Certificate) -> Iterator[RenderableType]:
     """Return the rows outside the tolerance: a line each, and the first of them whole."""
     outside = [one for one in certificates.shown_rows(certificate) if one.cause]
-    if not outside:
-        return Text("")
-    shown = outside[:_MOST]
-    return titled("Rows that differ", Stack(_table(shown), Text(""), pairs(_whole(shown[0]))))
+    if outside:
+        shown = outside[:_MOST]
+        table = Stack(_table(shown), Text(""), pairs(_whole(shown[0])))
+        yield titled("Rows that differ", table)
 
 
 def _table(shown: list[DifferingRow]) -> Table:

@@ -1,0 +1,153 @@
+"""What our own converters of scikit-learn's estimators write graphs with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from modelport.errors import UnsupportedModel
+
+DOUBLE, FLOAT, INT64 = 11, 1, 7  # onnx.TensorProto's types
+
+ML = "ai.onnx.ml"
+Values = np.ndarray[Any, Any] | Sequence[Any]
+
+
+class Nodes:
+    """The nodes of one estimator, in skl2onnx's container.
+
+    Attributes:
+        estimator: The fitted estimator.
+    """
+
+    def __init__(self, scope: Any, operator: Any, container: Any) -> None:
+        self.estimator = operator.raw_operator
+        self._scope, self._operator, self._container = scope, operator, container
+
+    def constant(self, values: Any) -> str:
+        """Add numbers (float64, int64 or text) of their own shape; return their name."""
+        from onnx import helper
+
+        array = np.asarray(values)
+        name = self._scope.get_unique_variable_name("constant")
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        self._container.add_initializer(name, kind, list(array.shape), array.ravel().tolist())
+        return str(name)
+
+    def add(self, kind: str, *given: Any, domain: str = "", **attributes: Any) -> str:
+        """Add a node; return the name of what it makes.
+
+        Args:
+            kind: The operator's type.
+            given: Names of tensors, or numbers that become constants.
+            domain: The operator's domain.
+            attributes: Its attributes.
+        """
+        return self.split(kind, 1, *given, domain=domain, **attributes)[0]
+
+    def split(
+        self, kind: str, outputs: int, *given: Any, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add a node that makes several tensors; return their names."""
+        inputs = [one if isinstance(one, str) else self.constant(one) for one in given]
+        made = [self._scope.get_unique_variable_name("made") for _ in range(outputs)]
+        name = self._scope.get_unique_operator_name(kind)
+        self._container.add_node(kind, inputs, made, op_domain=domain, name=name, **attributes)
+        return made
+
+    def matrix(self, kind: int = DOUBLE) -> str:
+        """Return the inputs as one matrix of a type, float64 by default."""
+        casts = [self.add("Cast", one.full_name, to=kind) for one in self._operator.inputs]
+        return casts[0] if len(casts) == 1 else self.add("Concat", *casts, axis=1)
+
+    def inner(self, estimator: Any, outputs: int = 1) -> list[str]:
+        """Add an estimator that sees the same inputs; return the names of what it answers.
+
+        Of a classifier, which answers two: its labels, and its probabilities.
+
+        Raises:
+            UnsupportedModel: skl2onnx does not know it.
+        """
+        from skl2onnx._supported_operators import sklearn_operator_name_map
+        from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
+
+        alias = sklearn_operator_name_map.get(type(estimator))
+        if alias is None:
+            raise UnsupportedModel(f"skl2onnx does not convert {type(estimator).__name__}")
+        operator = self._scope.declare_local_operator(alias, estimator)
+        operator.inputs = self._operator.inputs
+        types = [Int64TensorType(), FloatTensorType()] if outputs == 2 else [FloatTensorType()]
+        for number, kind in enumerate(types):
+            variable = self._scope.declare_local_variable(f"inner_{number}", kind)
+            operator.outputs.append(variable)
+        return [variable.full_name for variable in operator.outputs]
+
+    def asks_scores(self, estimator: Any) -> bool:
+        """Let a classifier inside answer its decision function, if skl2onnx can."""
+        if not self._container.has_options(estimator, "raw_scores"):
+            return False
+        for place in (self._container, self._scope):
+            place.add_options(id(estimator), {"raw_scores": True})
+        return True
+
+    def label(self, scores: str, classes: Values) -> None:
+        """Answer, as the first output, the class of the largest score; scores are [n, classes]."""
+        self.pick(self.add("ArgMax", scores, axis=1, keepdims=0), classes)
+
+    def pick(self, places: str, classes: Values) -> None:
+        """Answer, as the first output, the classes at these places [n]."""
+        known = np.asarray(classes)
+        text = known.dtype.kind in "OUT"
+        values = np.asarray([str(one) for one in known], object) if text else known.astype(int)
+        self.answer(self.add("Gather", self._labels(values), places), 0)
+
+    def _labels(self, values: np.ndarray[Any, Any]) -> str:
+        if values.dtype.kind != "O":
+            return self.constant(values)
+        name = self._scope.get_unique_variable_name("classes")
+        encoded = [value.encode() for value in values]
+        self._container.add_initializer(name, 8, [len(encoded)], encoded)
+        return str(name)
+
+    def answer(self, tensor: str, output: int) -> None:
+        """Answer a tensor as one of the outputs, in the output's own type."""
+        from skl2onnx.common.data_types import guess_proto_type
+
+        variable = self._operator.outputs[output]
+        self._container.add_node(
+            "Cast",
+            tensor,
+            variable.full_name,
+            name=self._scope.get_unique_operator_name("Cast"),
+            to=guess_proto_type(variable.type),
+        )
+
+
+Write = Callable[[Nodes], None]
+
+
+def register_classifier(kind: type, write: Write) -> None:
+    """Let skl2onnx convert a classifier: labels as the first output, probabilities as the second."""
+    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+
+    _register(kind, calculate_linear_classifier_output_shapes, write, zipmap=True)
+
+
+def register_regressor(kind: type, write: Write) -> None:
+    """Let skl2onnx convert a regressor."""
+    from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
+
+    _register(kind, calculate_linear_regressor_output_shapes, write, zipmap=False)
+
+
+def _register(kind: type, shape: Any, write: Write, *, zipmap: bool) -> None:
+    from skl2onnx import update_registered_converter
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        write(Nodes(scope, operator, container))
+
+    choices = {"zipmap": [True, False, "columns"], "nocl": [True, False]}
+    options = choices if zipmap else None
+    update_registered_converter(kind, f"Own{kind.__name__}", shape, convert, options=options)
