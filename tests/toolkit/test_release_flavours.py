@@ -239,5 +239,5 @@ def clusters():
 
 def outliers():
     rows, _ = iris()
-    model = ensemble.IsolationForest(5, random_state=0).fit(rows)
+    model = ensemble.IsolationForest(n_estimators=5, random_state=0).fit(rows)
     return Case(sklearn("outliers", model, rows, model.predict(rows)), rows, rows)

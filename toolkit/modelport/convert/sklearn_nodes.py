@@ -62,6 +62,11 @@ class Nodes:
         casts = [self.add("Cast", one.full_name, to=kind) for one in self._operator.inputs]
         return casts[0] if len(casts) == 1 else self.add("Concat", *casts, axis=1)
 
+    def rows(self) -> str:
+        """Return the number of rows, [1]."""
+        shape = self.add("Shape", self._operator.inputs[0].full_name)
+        return self.add("Gather", shape, np.array([0]))
+
     def inner(self, estimator: Any, outputs: int = 1) -> list[str]:
         """Add an estimator that sees the same inputs; return the names of what it answers.
 

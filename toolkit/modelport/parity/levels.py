@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 128  # of the data's own, for one column
 _MOST_THRESHOLDS = 4096
-_BISECTIONS = 70  # halvings, from any range down to neighbouring float64 values
+_BISECTIONS = 48  # halvings, from ten ranges of the data down to the 12th digit
 _REACH = 10.0  # how far beyond the data thresholds are looked for, in ranges of the data
 
 
