@@ -62,6 +62,25 @@ class Nodes:
         casts = [self.add("Cast", one.full_name, to=kind) for one in self._operator.inputs]
         return casts[0] if len(casts) == 1 else self.add("Concat", *casts, axis=1)
 
+    def joined(self) -> str:
+        """Return the inputs, which are of one type, as one matrix."""
+        names = [one.full_name for one in self._operator.inputs]
+        return str(names[0]) if len(names) == 1 else self.add("Concat", *names, axis=1)
+
+    def columns(self) -> list[str]:
+        """Return the inputs column by column, each [n, 1]."""
+        found: list[str] = []
+        for one in self._operator.inputs:
+            width = one.type.shape[1]
+            if width == 1:
+                found.append(one.full_name)
+                continue
+            found += [
+                self.add("Gather", one.full_name, np.array([place]), axis=1)
+                for place in range(width)
+            ]
+        return found
+
     def rows(self) -> str:
         """Return the number of rows, [1]."""
         shape = self.add("Shape", self._operator.inputs[0].full_name)
@@ -134,25 +153,59 @@ Write = Callable[[Nodes], None]
 
 
 def register_classifier(kind: type, write: Write) -> None:
-    """Let skl2onnx convert a classifier: labels as the first output, probabilities as the second."""
+    """Let skl2onnx convert a classifier: labels, the first output, and probabilities."""
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 
-    _register(kind, calculate_linear_classifier_output_shapes, write, zipmap=True)
+    options = {"zipmap": [True, False, "columns"], "nocl": [True, False]}
+    _register(kind, calculate_linear_classifier_output_shapes, write, options)
 
 
 def register_regressor(kind: type, write: Write) -> None:
     """Let skl2onnx convert a regressor."""
     from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
 
-    _register(kind, calculate_linear_regressor_output_shapes, write, zipmap=False)
+    _register(kind, calculate_linear_regressor_output_shapes, write)
 
 
-def _register(kind: type, shape: Any, write: Write, *, zipmap: bool) -> None:
+def _register(kind: type, shape: Any, write: Write, options: Any = None) -> None:
     from skl2onnx import update_registered_converter
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         write(Nodes(scope, operator, container))
 
-    choices = {"zipmap": [True, False, "columns"], "nocl": [True, False]}
-    options = choices if zipmap else None
     update_registered_converter(kind, f"Own{kind.__name__}", shape, convert, options=options)
+
+
+def replace(
+    kind: type,
+    alias: str,
+    write: Write,
+    applies: Callable[[Any], bool] = lambda _: True,
+    shape: Callable[[Any], None] | None = None,
+) -> None:
+    """Convert estimators here that this applies to; all others as skl2onnx does.
+
+    Args:
+        kind: The estimators' class.
+        alias: What skl2onnx calls it.
+        write: Writes an estimator's nodes.
+        applies: Tells the estimators.
+        shape: Sets the types of their outputs, if skl2onnx would not do that right.
+    """
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common._registration import get_converter, get_shape_calculator
+
+    theirs, their_shape = get_converter(alias), get_shape_calculator(alias)
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        if applies(operator.raw_operator):
+            write(Nodes(scope, operator, container))
+        else:
+            theirs(scope, operator, container)
+
+    def choose(operator: Any) -> None:
+        (shape if shape and applies(operator.raw_operator) else their_shape)(operator)
+
+    update_registered_converter(
+        kind, alias, choose, convert, options=theirs.get_allowed_options()
+    )

@@ -1,0 +1,154 @@
+"""Encoders and imputers that skl2onnx converts but for one of their options.
+
+- A OneHotEncoder with rare categories: its graph refuses what it does not know.
+- A SimpleImputer with `add_indicator`: its graph leaves out the columns that tell what was missing.
+- Selections of the first column alone: its graph answers zeros.
+
+All others go to skl2onnx's own converters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from modelport.convert.sklearn_nodes import DOUBLE, FLOAT, INT64, ML, Nodes
+from modelport.errors import UnsupportedModel
+
+
+def register() -> None:
+    """Let skl2onnx convert them this way."""
+    from sklearn import feature_selection
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import OneHotEncoder
+
+    _register(OneHotEncoder, "SklearnOneHotEncoder", _has_rare, _one_hot, _one_hot_width)
+    _register(SimpleImputer, "SklearnSimpleImputer", _has_indicator, _impute, _imputed_width)
+    for name in _SELECTIONS:
+        kind = getattr(feature_selection, name)
+        _register(kind, f"Sklearn{name}", lambda _: True, _select, _selected_width)
+
+
+_SELECTIONS = (
+    "GenericUnivariateSelect",
+    "RFE",
+    "RFECV",
+    "SelectFdr",
+    "SelectFpr",
+    "SelectFromModel",
+    "SelectFwe",
+    "SelectKBest",
+    "SelectPercentile",
+    "VarianceThreshold",
+)
+
+
+def _register(
+    kind: type,
+    alias: str,
+    applies: Callable[[Any], bool],
+    write: Callable[[Nodes], None],
+    width: Callable[[Any], int],
+) -> None:
+    """Convert an estimator here where this applies, else as skl2onnx does under its alias."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common._registration import get_converter, get_shape_calculator
+
+    theirs, their_shape = get_converter(alias), get_shape_calculator(alias)
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        if applies(operator.raw_operator):
+            write(Nodes(scope, operator, container))
+        else:
+            theirs(scope, operator, container)
+
+    def shape(operator: Any) -> None:
+        if applies(operator.raw_operator):
+            rows = operator.inputs[0].type.shape[0]
+            operator.outputs[0].type.shape = [rows, width(operator.raw_operator)]
+        else:
+            their_shape(operator)
+
+    update_registered_converter(kind, f"Own{kind.__name__}", shape, convert)
+
+
+def _has_rare(encoder: Any) -> bool:
+    return bool(encoder._infrequent_enabled) and encoder.handle_unknown != "error"
+
+
+def _one_hot_width(encoder: Any) -> int:
+    return len(encoder.get_feature_names_out())
+
+
+def _one_hot(nodes: Nodes) -> None:
+    """Make ones of the frequent categories; what is none of them is rare, known or not."""
+    encoder = nodes.estimator
+    if encoder.drop is not None:
+        raise UnsupportedModel("skl2onnx cannot let a OneHotEncoder drop categories and join rare")
+    columns = nodes.columns()
+    encoded = []
+    for column, known, rare in zip(
+        columns, encoder.categories_, encoder.infrequent_categories_, strict=True
+    ):
+        frequent = known if rare is None else known[~np.isin(known, rare)]
+        ones = _ones(nodes, column, frequent)
+        encoded.append(ones)
+        if rare is not None:
+            other = nodes.add("ReduceSum", ones, np.array([1]), keepdims=1)
+            encoded.append(nodes.add("Sub", nodes.add("Cast", np.array(1.0), to=FLOAT), other))
+    nodes.answer(nodes.add("Concat", *encoded, axis=1), 0)
+
+
+def _ones(nodes: Nodes, column: str, known: Any) -> str:
+    """Return a column [n, 1] as [n, categories] of zeros and ones."""
+    attributes: dict[str, Any] = {"zeros": 1}
+    if known.dtype.kind in "OUT":
+        attributes["cats_strings"] = [str(one).encode() for one in known]
+    elif np.array_equal(known, known.astype(int)):
+        column = nodes.add("Cast", column, to=INT64)
+        attributes["cats_int64s"] = known.astype(int).tolist()
+    else:
+        raise UnsupportedModel("skl2onnx encodes texts and whole numbers, and no others")
+    ones = nodes.add("OneHotEncoder", column, domain=ML, **attributes)
+    return nodes.add("Reshape", ones, np.array([-1, len(known)]))
+
+
+def _has_indicator(imputer: Any) -> bool:
+    return getattr(imputer, "indicator_", None) is not None
+
+
+def _imputed_width(imputer: Any) -> int:
+    kept = ~_is_nan(imputer.statistics_)
+    return int(kept.sum()) + len(imputer.indicator_.features_)
+
+
+def _impute(nodes: Nodes) -> None:
+    """Fill in what is missing, and say where it was."""
+    imputer = nodes.estimator
+    statistics = imputer.statistics_
+    if statistics.dtype.kind not in "fi" or not _is_nan(imputer.missing_values):
+        raise UnsupportedModel("skl2onnx leaves out add_indicator of all but missing numbers")
+    rows = nodes.matrix()
+    missing = nodes.add("IsNaN", rows)
+    filled = nodes.add("Where", missing, np.asarray(statistics, dtype=float), rows)
+    kept = np.flatnonzero(~_is_nan(statistics))
+    if len(kept) < len(statistics):  # columns without any value are dropped
+        filled = nodes.add("Gather", filled, kept, axis=1)
+    told = nodes.add("Gather", missing, np.asarray(imputer.indicator_.features_, int), axis=1)
+    told = nodes.add("Cast", told, to=DOUBLE)
+    nodes.answer(nodes.add("Concat", filled, told, axis=1), 0)
+
+
+def _is_nan(values: Any) -> Any:
+    return np.isnan(np.asarray(values, dtype=float))
+
+
+def _selected_width(selection: Any) -> int:
+    return int(selection.get_support().sum())
+
+
+def _select(nodes: Nodes) -> None:
+    places = np.flatnonzero(nodes.estimator.get_support())
+    nodes.answer(nodes.add("Gather", nodes.joined(), places, axis=1), 0)
