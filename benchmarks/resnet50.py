@@ -1,7 +1,8 @@
-"""A PyTorch network of ResNet-50's size, from MLflow to optimised ONNX: how long each step takes.
+"""A PyTorch network of ResNet-50's size, from MLflow to certified ONNX: how long each step takes.
 
-`python -m benchmarks.resnet50` prints the seconds. Its weights are random, and it is as deep and
-wide as the original: 25.6 million parameters.
+`python -m benchmarks.resnet50` prints the seconds of each step of a release, up to the certified
+version that MLflow keeps. Its weights are random, and it is as deep and wide as the original: 25.6
+million parameters.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.progress import say
-
-T = TypeVar("T")
+from benchmarks.progress import say, working
+from modelport.reports import Certificate
 
 IMAGE = (3, 224, 224)
 _STAGES = ((3, 64, 1), (4, 128, 2), (6, 256, 2), (3, 512, 2))
 """Blocks, inner channels and stride of each stage."""
 _WIDENING = 4
 _CLASSES = 1000
+_IMAGES = 8
+_REPORTS = ("resolution", "conversion", "certificate", "evaluation", "benchmark", "explanation")
+"""What the steps before the last one write, in their order."""
 
 
 class Bottleneck(nn.Module):
@@ -104,31 +107,48 @@ def register(folder: Path) -> str:
 
 
 def measure(uri: str, folder: Path) -> dict[str, float]:
-    """Return the seconds of each step, imports included where they fall."""
-    from modelport import tracking
-    from modelport.convert import flavour, session
-    from modelport.models import ModelRef
+    """Do the steps of a release up to the model version; return their seconds, imports included."""
+    from modelport import release
 
+    (folder / "background").mkdir()
+    images = folder / "images.npy"
+    np.save(images, np.random.default_rng(0).standard_normal((_IMAGES, *IMAGE)).astype(np.float32))
+    reports = {name: str(folder / name) for name in _REPORTS}
+    source, onnx = str(folder / "source"), str(folder / "model.onnx")
+    rows = {"data": str(images), "target": ""}
+    given = {"source": source, "resolution": reports["resolution"]}
+    both = {**given, "conversion": reports["conversion"], "onnx": onnx, **rows}
+    background = str(folder / "background")
+    steps: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
+        "resolve": (release.resolve, {"model": uri, "source": source}),
+        "convert": (release.convert, {**given, **rows, "require_onnx": True, "onnx": onnx}),
+        "certify": (release.certify, both),
+        "evaluate": (release.evaluate, both),
+        "benchmark": (release.benchmark, both),
+        "explain": (release.explain, {**given, **rows, "background": background}),
+    }
     seconds: dict[str, float] = {}
-
-    def timed(name: str, work: Callable[..., T], *given: Any) -> T:
-        began = time.perf_counter()
-        result = work(*given)
-        seconds[name] = time.perf_counter() - began
-        return result
-
-    source = folder / "source"
-    resolution = timed("resolve", tracking.resolve, ModelRef.parse(uri), source)
-    own = flavour(resolution.flavour)
-    native = timed("load", own.load, source, resolution)
-    graph = timed("convert", own.convert, native, resolution)
-    optimised = timed("optimise", session.optimise, graph.onnx, folder)
-    converted = timed("open", session.OnnxModel, optimised)
-    images = np.random.default_rng(0).standard_normal((8, *IMAGE)).astype(np.float32)
-    expected = timed("answer 8 images natively", native.answer, images)["prediction"]
-    given = timed("answer 8 images converted", converted.answer, images)["prediction"]
-    say(f"largest difference {abs(expected - given).max():.2g}, {len(optimised) / 1e6:.0f} MB")
+    for (name, (step, arguments)), report in zip(steps.items(), _REPORTS, strict=True):
+        seconds[name] = _timed(step, **arguments, report=reports[report])
+    seconds["log"] = _timed(
+        release.log,
+        release_id="resnet50",
+        service="resnet50",
+        namespace="default",
+        source=source,
+        onnx=onnx,
+        background=background,
+        reports=reports,
+        package=str(folder / "package"),
+        report=str(folder / "dossier"),
+    )
     return seconds
+
+
+def _timed(step: Callable[..., object], **arguments: Any) -> float:
+    began = time.perf_counter()
+    step(**arguments)
+    return time.perf_counter() - began
 
 
 def _convolution(before: int, after: int, size: int, stride: int = 1) -> tuple[nn.Module, ...]:
@@ -138,7 +158,20 @@ def _convolution(before: int, after: int, size: int, stride: int = 1) -> tuple[n
     )
 
 
+def main() -> None:
+    """Make the network, carry it, and print a line for each step."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with working("making and registering the network"):
+            uri = register(folder)
+        with working("carrying it"):
+            seconds = measure(uri, folder)
+        certificate = Certificate.read(folder / "certificate")
+        say(f"{certificate.verdict}: {certificate.reason}")
+        for step, taken in seconds.items():
+            say(f"{taken:7.2f} s  {step}")
+        say(f"{sum(seconds.values()):7.2f} s  from MLflow to a certified model version")
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        for name, seconds in measure(register(Path(place)), Path(place)).items():
-            say(f"{seconds:7.2f} s  {name}")
+    main()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import Schema, TensorSpec
-from sklearn import cluster, compose, datasets, ensemble, impute, linear_model, tree
+from sklearn import cluster, compose, datasets, ensemble, impute, linear_model, multioutput, tree
 from sklearn import preprocessing as pre
 from sklearn.pipeline import make_pipeline
 
@@ -158,8 +158,10 @@ def convolutions(width=4):
     ).eval()
 
 
-def picture():
-    shown = images()
+def picture(tmp):
+    import torch
+
+    shown, network = images(), convolutions()
     float32 = np.dtype("float32")
     signature = ModelSignature(
         inputs=Schema([TensorSpec(float32, (-1, *shown.shape[1:]), "images")]),
@@ -168,13 +170,16 @@ def picture():
     uri = registered(
         "conv",
         "pytorch",
-        convolutions(),
+        network,
         shown,
         None,
         signature=signature,
         serialization_format="pickle",
     )
-    return Case(uri, shown, shown)
+    with torch.no_grad():
+        seen = network(torch.from_numpy(shown)).argmax(1).numpy()
+    np.savez(tmp / "images.npz", inputs=shown, label=seen)
+    return Case(uri, shown, str(tmp / "images.npz"), "label")
 
 
 def keras():
@@ -190,7 +195,8 @@ def keras():
         ]
     )
     matrix = rows.to_numpy(np.float32)
-    uri = registered("dense", "keras", model, matrix, model.predict(matrix, verbose=0))
+    answers = model.predict(matrix, verbose=0)
+    uri = registered("dense", "keras", model, matrix, answers, input_example=None)
     return Case(uri, matrix, matrix)
 
 
@@ -227,8 +233,16 @@ def sklearn(name, model, rows, answers):
 def targets():
     rows, labels = iris()
     both = np.stack([labels, labels == 1], axis=1)
+    model = multioutput.MultiOutputClassifier(linear_model.LogisticRegression(max_iter=5000))
+    return Case(sklearn("both", model.fit(rows, both), rows, both), rows, rows)
+
+
+def uneven_targets():
+    """Two targets of different classes, which skl2onnx does not convert."""
+    rows, labels = iris()
+    both = np.stack([labels, labels == 1], axis=1)
     model = tree.DecisionTreeClassifier(max_depth=3, random_state=0).fit(rows, both)
-    return Case(sklearn("both", model, rows, model.predict(rows)), rows, rows)
+    return Case(sklearn("uneven", model, rows, model.predict(rows)), rows, rows)
 
 
 def clusters():

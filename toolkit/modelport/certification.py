@@ -47,7 +47,7 @@ def certify(model: Any, onnx: Any, data: Any, target: str | None, stages: Stages
     with tempfile.TemporaryDirectory(prefix="modelport-") as name:
         native, example = _native(model, Path(name))
         rows = example if rows is None else rows
-        if rows is None:
+        if rows is None or not len(rows):
             raise DataError("there is no row to certify the conversion on", "give data")
         stages.begin("certify")
         stages.say(f"comparing on {len(rows):,} rows, and on rows made to break it")

@@ -55,12 +55,14 @@ class Limits:
         certified_values: Numbers in the rows of a model of one big tensor, such as an image: of
             these it answers fewer rows.
         evaluated_rows: Labelled rows on which accuracy is measured.
+        evaluate_seconds: Seconds that a network may take to answer tensors for that.
         live_rows: Rows replayed against the live endpoint.
         explained_rows: Rows that SHAP explains.
         background_rows: Rows that stand for 'feature absent' in model-agnostic explanations.
         explain_seconds: Seconds that the explanation may take; what it sampled is reported.
         benchmark_seconds: Seconds spent on a round of each measured load.
         benchmark_rounds: Rounds of each load, which show how much a busy machine scatters them.
+        benchmark_most_seconds: Time after which no further round of them begins.
         benchmark_call_seconds: Batches of which one would take longer are not measured.
         kept_releases: Working folders of past releases that stay on disk; MLflow keeps all.
     """
@@ -70,12 +72,14 @@ class Limits:
     certified_thresholds: int = 2_000
     certified_values: int = 8_000_000
     evaluated_rows: int = 100_000
+    evaluate_seconds: float = 10.0
     live_rows: int = 1_000
     explained_rows: int = 200
     background_rows: int = 50
     explain_seconds: float = 10.0
     benchmark_seconds: float = 0.05
     benchmark_rounds: int = 3
+    benchmark_most_seconds: float = 3.0
     benchmark_call_seconds: float = 0.25
     kept_releases: int = 5
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
 _BATCH = 256
+_BATCH_VALUES = 1_000_000  # numbers in a request: of images it holds fewer
 _EXPLAIN_TIMEOUT = urllib3.Timeout(connect=5.0, read=300.0)
 _EXPLAIN_BATCH = 4  # rows of a request: a slow model's explanations come in time, and show progress
 
@@ -40,14 +41,15 @@ class Endpoint:
         self._pool = urllib3.PoolManager(maxsize=connections, block=True, timeout=_TIMEOUT)
 
     def answer(self, instances: list[Any]) -> Answers:
-        """Answer n instances, in batches of 256: every output by name, shape [n, ...].
+        """Answer n instances, in batches of at most 256: every output by name, shape [n, ...].
 
         Raises:
             PredictionError: The endpoint does not answer, or refuses the rows.
         """
         predictions: list[Any] = []
-        for start in range(0, len(instances), _BATCH):
-            body = encode(instances[start : start + _BATCH])
+        batch = min(_BATCH, max(1, _BATCH_VALUES // _values(instances[0])))
+        for start in range(0, len(instances), batch):
+            body = encode(instances[start : start + batch])
             predictions += json.loads(self.post(body))["predictions"]
         return _by_output(predictions)
 
@@ -124,6 +126,15 @@ def instances(rows: Any) -> list[Any]:
         )
     nested = isinstance(given[0], list | tuple | dict)
     return [_plain(row) for row in (given if nested else [given])]
+
+
+def _values(instance: Any) -> int:
+    """Count the values of an instance, whose lists are all of one length at each depth."""
+    if isinstance(instance, dict):
+        return sum(map(_values, instance.values()))
+    if not isinstance(instance, list) or not instance:
+        return 1
+    return len(instance) * _values(instance[0])
 
 
 def _of_frame(frame: pd.DataFrame) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,46 @@ from modelport.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from modelport.convert.base import Model
+    from modelport.data import Rows
+
 Answers = dict[str, np.ndarray[Any, Any]]
+
+_BATCH_VALUES = 2_000_000  # numbers of a batch of tensors: what layers make of them fits in memory
+
+
+def in_time(model: Model, rows: Rows, seconds: float) -> Rows:
+    """Return as many of the rows as the model answers in so many seconds, by a first batch.
+
+    Tables are returned whole: a big tensor, such as an image, takes a network a second.
+    """
+    if not isinstance(rows.inputs, np.ndarray):
+        return rows
+    first = rows.inputs[: _batch(rows.inputs)]
+    began = time.perf_counter()
+    model.answer(first)
+    a_row = (time.perf_counter() - began) / len(first)
+    return rows.sample(max(len(first), int(seconds / a_row)))
+
+
+def answers(model: Model, rows: Any) -> Answers:
+    """Answer n rows: tensors in batches that fit in memory."""
+    if not isinstance(rows, np.ndarray):
+        return model.answer(rows)
+    size = _batch(rows)
+    parts = [model.answer(rows[start : start + size]) for start in range(0, len(rows), size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batch(rows: np.ndarray[Any, Any]) -> int:
+    return max(1, _BATCH_VALUES // max(1, int(rows[:1].size)))
 
 
 def score(labels: pd.Series, answers: Answers, task: Task) -> tuple[Task, dict[str, float]]:
     """Score n answers against n labels.
 
-    Classification: accuracy, f1 (macro average) and, with probabilities, roc_auc (one against
+    A network's scores [n, k] of classes 0 to k-1 are scored by the highest one. Classification:
+    accuracy, f1 (macro average) and, with probabilities, roc_auc (one against
     the rest). Regression: rmse, mae, r2, in the target's unit. A model of unknown task is
     scored by what its answers and labels look like.
 
@@ -31,6 +65,8 @@ def score(labels: pd.Series, answers: Answers, task: Task) -> tuple[Task, dict[s
         )
     named = next((name for name in (LABEL, PREDICTION) if name in answers), None)
     predicted = np.asarray(answers[named] if named else next(iter(answers.values())))
+    if task != "regression" and _are_scores(labels, predicted):
+        task, predicted = "classification", predicted.argmax(axis=1)
     task = _task(labels, predicted) if task == "unknown" else task
     try:
         if task == "classification":
@@ -41,6 +77,17 @@ def score(labels: pd.Series, answers: Answers, task: Task) -> tuple[Task, dict[s
             f"the target column {labels.name!r} does not fit the model's answers ({error})",
             "name the column that the model was trained to predict",
         ) from error
+
+
+def _are_scores(labels: pd.Series, predicted: np.ndarray[Any, Any]) -> bool:
+    """Tell whether answers are a number for each class, and labels the classes' numbers."""
+    return (
+        predicted.ndim == len(("rows", "classes"))
+        and predicted.shape[1] > 1
+        and predicted.dtype.kind == "f"
+        and labels.dtype.kind in "iu"
+        and bool(labels.between(0, predicted.shape[1] - 1).all())
+    )
 
 
 def _task(labels: pd.Series, predicted: np.ndarray[Any, Any]) -> Task:

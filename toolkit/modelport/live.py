@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from modelport import evaluate, gates, parity
 from modelport.benchmarking.drive import Generator
 from modelport.benchmarking.rounds import Point, measure
 from modelport.config import settings
-from modelport.convert import flavour
+from modelport.data import Rows
 from modelport.endpoints import Answers, Endpoint, encode, instances
 from modelport.journal import say
 from modelport.material import converted
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from modelport.material import Material
 
 _LIVE_CONCURRENCY = 8
+_LIVE_VALUES = 2_000_000  # numbers that are replayed: of images there are fewer rows
+_SHOWN_VALUES = 1_000  # of a request that fits a curl line
 
 
 def replay(
@@ -28,20 +31,25 @@ def replay(
 ) -> Verification:
     """Ask the live endpoint for what the certified model answers, then time it."""
     say("replaying rows")
-    labelled = material.rows and material.rows.sample(settings().limits.live_rows)
-    rows = labelled.inputs if labelled else material.sample
-    expected = _served(known, material, onnx).answer(rows)
-    sent = instances(rows if material.has_named_columns else rows.to_numpy())
+    replayed = _replayed(material)
+    rows = replayed.inputs
+    named = isinstance(rows, np.ndarray) or material.has_named_columns
+    sent = instances(rows if named else rows.to_numpy())
     endpoint = Endpoint(deployed.url, deployed.service, connections=_LIVE_CONCURRENCY)
     try:
-        answers = _named_as(expected, endpoint.answer(sent))
+        answers = endpoint.answer(sent)
         latencies = _time_live(endpoint.url, encode(sent[:1]))
     finally:
         endpoint.close()
+    if known.conversion.converted:
+        expected = converted(onnx).answer(rows)
+        answers = _named_as(expected, answers)
+    else:
+        expected = _expected(material.native, rows, answers)
     seen = parity.compare(expected, answers)
     metrics: dict[str, float] = {}
-    if labelled is not None and labelled.labels is not None:
-        _, metrics = evaluate.score(labelled.labels, answers, known.evaluation.task)
+    if replayed.labels is not None:
+        _, metrics = evaluate.score(replayed.labels, answers, known.evaluation.task)
     return Verification(
         rows=len(rows),
         rows_differing=int(seen.failed.sum()),
@@ -50,24 +58,36 @@ def replay(
         latencies=latencies,
         metrics=metrics,
         verdicts=gates.judge(gates.parse(slo), latencies[0], known.evaluation, metrics, "live"),
-        example=sent[0],
+        example=sent[0] if rows[:1].size <= _SHOWN_VALUES else None,
     )
 
 
-def _served(known: Dossier, material: Material, onnx: str) -> Model:
-    """Return what the endpoint runs: the graph, or the model in its own flavour."""
-    if known.conversion.converted:
-        return converted(onnx)
-    return flavour(known.resolution.flavour).load(Path(material.source), material.resolved)
+def _replayed(material: Material) -> Rows:
+    """Return as many rows, with labels where there are some, as are sent in a moment."""
+    found = material.rows or Rows(material.sample)
+    most = max(1, _LIVE_VALUES // int(found.inputs[:1].size))
+    return found.sample(min(settings().limits.live_rows, most))
+
+
+def _expected(native: Model, rows: Any, answers: Answers) -> Answers:
+    """Return what a model served in its own flavour is to answer, by the endpoint's names.
+
+    Its runtime may answer less than we ask the model for (no scores of an outlier detector), and
+    names after the signature what it has no name for: what `predict` returns, or several outputs.
+    """
+    known = native.answer(rows)
+    expected = {name: known[name] for name in answers if name in known}
+    others = [name for name in answers if name not in known]
+    if len(others) == 1:
+        return {**expected, others[0]: np.asarray(native.predict(rows))}
+    unnamed = (values for name, values in known.items() if name not in expected)
+    return {**expected, **dict(zip(others, unnamed, strict=False))}
 
 
 def _named_as(expected: Answers, answers: Answers) -> Answers:
-    """Name a lone live output, which V1 answers without its name, as the expected one is.
-
-    Where there are more, the first one is what was expected: a model's label, then the rest.
-    """
-    if len(expected) == 1 and not expected.keys() & answers.keys():
-        return dict(zip(expected, answers.values(), strict=False))
+    """Name a lone live output, which V1 answers without its name, as the expected one is."""
+    if len(expected) == len(answers) == 1:
+        return dict(zip(expected, answers.values(), strict=True))
     return answers
 
 
@@ -80,4 +100,4 @@ def _time_live(url: str, body: bytes) -> tuple[Latency, ...]:
             Point("live", 1, callers, partial(job, connections=callers))
             for callers in (1, _LIVE_CONCURRENCY)
         ]
-        return measure(points, limits.benchmark_rounds)
+        return measure(points, limits.benchmark_rounds, most_seconds=limits.benchmark_most_seconds)

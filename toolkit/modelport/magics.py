@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 PREFIX = "kserve_"
-COMMANDS = ("certify", "deploy", "predict", "status", "delete", "benchmark", "explain", "certify")
+COMMANDS = ("deploy", "predict", "status", "delete", "benchmark", "explain", "certify")
 # What completes a command's first word, where that is not a service.
 _FIRST_WORDS = {
     "deploy": cli.complete_models,

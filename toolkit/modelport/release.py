@@ -63,11 +63,12 @@ if TYPE_CHECKING:
     from modelport.targets.base import Target
 
 _BATCH_SIZES = (1, 16, 256)
-_EXPLAINED_EXAMPLES = 5  # rows of an input example, without data: fewer say nothing of the model
+_TELLING_ROWS = 5  # of a table: fewer, an input example's, say nothing of the model
 
 
 def resolve(*, model: str, source: str, report: str) -> None:
     """Fetch the model from MLflow into the folder `source`."""
+    say("fetching the model from MLflow")
     tracking.resolve(ModelRef.parse(model), Path(source)).write(report)
 
 
@@ -93,8 +94,10 @@ def convert(
     """
     material = Material(source, resolution, data, target)
     kind = material.resolved.flavour
+    say("loading and converting the model")
     try:
         graph = flavour(kind).convert(material.native, material.resolved)
+        say("optimising the graph")
         plain = session.optimise(graph.onnx, Path(onnx).parent)
         chosen = precisions.choose(plain, precision, material, slo)
         _save(chosen.onnx, Path(onnx))
@@ -134,6 +137,7 @@ def certify(
         Certificate(verdict="not applicable", reason=reason).write(report)
         return
     material = Material(source, resolution, data, target)
+    say("asking both models")
     certificate = parity.certify(
         material.native,
         converted(onnx),
@@ -160,11 +164,16 @@ def evaluate(
         reason = "no labelled data were given: pass --data and --target"
         Evaluation(measured=False, reason=reason).write(report)
         return
+    say("scoring the models")
+    rows = evaluation.in_time(material.native, rows, settings().limits.evaluate_seconds)
+    assert rows.labels is not None  # noqa: S101 - a sample of labelled rows
     models: dict[Subject, Model] = {"native": material.native}
     if Conversion.read(conversion).converted:
         models["converted"] = converted(onnx)
     scores = {
-        subject: evaluation.score(rows.labels, model.answer(rows.inputs), material.native.task)
+        subject: evaluation.score(
+            rows.labels, evaluation.answers(model, rows.inputs), material.native.task
+        )
         for subject, model in models.items()
     }
     Evaluation(
@@ -181,7 +190,13 @@ def benchmark(
     """Time both models in process, and choose the runtime's settings."""
     material, limits = Material(source, resolution, data, target), settings().limits
     graph = Path(onnx).read_bytes() if Conversion.read(conversion).converted else None
-    loads = Loads(_BATCH_SIZES, (1,), limits.benchmark_seconds, limits.benchmark_rounds)
+    loads = Loads(
+        _BATCH_SIZES,
+        (1,),
+        limits.benchmark_seconds,
+        limits.benchmark_rounds,
+        limits.benchmark_most_seconds,
+    )
     compare(
         material.load_native, graph, material.sample, loads, say, limits.benchmark_call_seconds
     ).write(report)
@@ -193,18 +208,21 @@ def explain(
     """Explain the native model's answers with SHAP.
 
     The folder `background` gets what the served explainer reads beside the model. Without data
-    the input example is explained, if it is more than a row or two.
+    the input example is explained, if it tells something.
     """
     material, limits = Material(source, resolution, data, target), settings().limits
     rows = material.example if material.rows is None else material.rows.inputs
     Path(background).mkdir(parents=True, exist_ok=True)
     if rows is not None:
         explaining.keep_background(material.native, rows, limits.background_rows, Path(background))
-    if rows is None or (material.rows is None and len(rows) < _EXPLAINED_EXAMPLES):
+    if rows is None or (material.rows is None and not _tells(rows)):
         reason = "no data were given: pass --data"
         Explanation(explained=False, reason=reason).write(report)
         return
-    explaining.explain(material.native, rows, limits, say).write(report)
+    found = explaining.explain(material.native, rows, limits, say)
+    if material.rows is None and found.sampled:
+        found = found.model_copy(update={"sampled": f"the input example: {found.sampled}"})
+    found.write(report)
 
 
 def log(
@@ -235,6 +253,7 @@ def log(
             name = f"{resolution.name or service}-onnx"
             example = tracking.input_example(Path(source))
             graph = Path(onnx).read_bytes()
+            say(f"registering a version of {name}")
             version = tracking.log_onnx(
                 run_id, name, graph, resolution, done, timed.settings, example, background, package
             )
@@ -296,7 +315,7 @@ def deploy(*, dossier: str, gates: str, package: str, explainer: bool, report: s
     begin = time.monotonic()
     try:
         if explainer:
-            _check_explainable(Path(package))
+            _check_explainable(known.resolution, Path(package))
         staged = place.stage(Path(package), known.namespace, known.service, known.release_id)
         manifest = service_manifest(known, staged, explainer=explainer)
         ready = place.wait_ready(place.apply(manifest), say)
@@ -393,6 +412,11 @@ def gate_error(judged: Gates) -> GateFailed:
     )
 
 
+def _tells(rows: Any) -> bool:
+    """Tell whether an input example is worth explaining: one image is, a row or two are not."""
+    return bool(rows.ndim > len(("rows", "columns")) or len(rows) >= _TELLING_ROWS)
+
+
 def _save(graph: bytes, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(graph)
@@ -414,7 +438,13 @@ def _check(seen: Verification) -> None:
         )
 
 
-def _check_explainable(package: Path) -> None:
+def _check_explainable(resolution: Resolution, package: Path) -> None:
+    shape = resolution.inputs[0].shape if resolution.inputs else None
+    if shape is not None and len(shape) > len(("rows", "columns")):
+        raise DataError(
+            f"the served explainer explains tables, and the model takes tensors {list(shape)}",
+            "deploy without --explainer",
+        )
     if not has_background(package):
         raise DataError(
             "the model has no rows of a table that an explainer could compare others with",

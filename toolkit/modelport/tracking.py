@@ -122,6 +122,8 @@ def input_example(folder: Path) -> Any:
         return None
     if isinstance(example, pd.DataFrame):
         return example
+    if isinstance(example, dict) and len(example) == 1:  # of a tensor that has a name
+        example = next(iter(example.values()))
     if getattr(example, "ndim", 0) == 2:
         return pd.DataFrame(example)
     return example if getattr(example, "ndim", 0) > 2 else None

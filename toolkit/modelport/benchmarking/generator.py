@@ -4,9 +4,9 @@ It reads jobs from standard input, one JSON object a line, and writes for each a
 and then the times of the answered requests in seconds, as float64.
 
 HTTP is spoken by a plain asyncio protocol on httptools. That was measured against an echo
-server, requests a second at 1 and 16 connections on one core: httptools 25,000 and 78,000,
-aiohttp 5,700 and 8,000, h11 6,900 and 7,700, urllib3 in threads 3,400 and 2,900, httpx 800 and
-300; the runtime answers 14,000.
+server, requests a second at 1 and 16 connections, client and server on a core each: httptools
+25,000 and 78,000, aiohttp 5,700 and 8,000, h11 6,900 and 7,700, urllib3 in threads 3,400 and
+2,900, httpx 800 and 300; the runtime answers 14,000.
 """
 
 from __future__ import annotations

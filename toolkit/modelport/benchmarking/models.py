@@ -7,25 +7,27 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from modelport.benchmarking import calls, sweep
 from modelport.benchmarking.calls import Call
 from modelport.benchmarking.rounds import Loads, Point, Say, best_batch_size, measure
 from modelport.reports import Benchmark, Footprint, RuntimeSettings, Subject
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Sequence
 
-    from modelport.convert.base import Model
+    from modelport.convert.base import Model, Rows
 
 _LEAST_CALLS = 7  # of one row in a round, so that there are some twenty for the percentiles
 
-Prepare = Callable[["pd.DataFrame"], Call]
+Prepare = Callable[["Rows"], Call]
 
 
 def compare(
     load_native: Callable[[], Model],
     graph: bytes | None,
-    rows: pd.DataFrame,
+    rows: Rows,
     loads: Loads,
     say: Say,
     most_seconds: float = math.inf,
@@ -38,7 +40,7 @@ def compare(
         rows: What requests are made of.
         most_seconds: Batches that would take longer are left out, which the report then notes.
     """
-    batches = {size: _batch(rows, size) for size in sorted(loads.batch_sizes)}
+    sizes = sorted(loads.batch_sizes)
     say("loading the native model")
     native, footprint = calls.loaded(load_native)
     footprints: dict[Subject, Footprint] = {"native": footprint}
@@ -50,10 +52,10 @@ def compare(
         footprints["converted"] = tuned.footprint
         prepared["converted"] = tuned.call
     requests = {
-        subject: _affordable(prepare, batches, most_seconds)
+        subject: _affordable(prepare, rows, sizes, most_seconds)
         for subject, prepare in prepared.items()
     }
-    measured = measure(_points(requests, loads), loads.repeats, say)
+    measured = measure(_points(requests, loads), loads.repeats, say, loads.most_seconds)
     return Benchmark(
         measurements=measured,
         footprints=footprints,
@@ -61,16 +63,17 @@ def compare(
         candidates=tuned.table if tuned else (),
         not_tried=tuned.not_tried if tuned else "",
         best_batch_size=best_batch_size(measured, "converted" if graph else "native"),
-        note=_left_out(requests, batches, most_seconds),
+        note=_left_out(requests, sizes, most_seconds),
     )
 
 
-def _batch(rows: pd.DataFrame, size: int) -> pd.DataFrame:
-    return rows.sample(size, replace=True, random_state=0)
+def _batch(rows: Rows, size: int) -> Rows:
+    drawn = np.random.default_rng(0).integers(0, len(rows), size)
+    return rows[drawn] if isinstance(rows, np.ndarray) else rows.iloc[drawn]
 
 
 def _affordable(
-    prepare: Prepare, batches: dict[int, pd.DataFrame], most_seconds: float
+    prepare: Prepare, rows: Rows, sizes: Sequence[int], most_seconds: float
 ) -> dict[int, Call]:
     """Return calls by their batch size, up to the one that would take too long.
 
@@ -78,10 +81,10 @@ def _affordable(
     """
     found: dict[int, Call] = {}
     taken = 0.0
-    for size, batch in batches.items():
+    for size in sizes:
         if found and taken * size / max(found) > most_seconds:
             break
-        found[size] = prepare(batch)
+        found[size] = prepare(_batch(rows, size))
         taken = calls.once(found[size])
     return found
 
@@ -97,11 +100,11 @@ def _points(requests: dict[Subject, dict[int, Call]], loads: Loads) -> list[Poin
 
 
 def _left_out(
-    requests: dict[Subject, dict[int, Call]], batches: dict[int, pd.DataFrame], most_seconds: float
+    requests: dict[Subject, dict[int, Call]], sizes: Sequence[int], most_seconds: float
 ) -> str:
     told = []
     for subject, by_size in requests.items():
-        sizes = ", ".join(str(size) for size in batches if size not in by_size)
-        if sizes:
-            told.append(f"{subject}: batches of {sizes} would take over {most_seconds:g} s each")
+        large = ", ".join(str(size) for size in sizes if size not in by_size)
+        if large:
+            told.append(f"{subject}: batches of {large} would take over {most_seconds:g} s each")
     return "; ".join(told)

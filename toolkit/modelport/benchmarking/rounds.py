@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,14 @@ class Loads:
         concurrency: Callers at the same time.
         seconds: How long a round of one load goes on.
         repeats: Rounds of each load.
+        most_seconds: Time after which no further round begins.
     """
 
     batch_sizes: tuple[int, ...] = (1, 16)
     concurrency: tuple[int, ...] = (1, 4, 16)
     seconds: float = 0.5
     repeats: int = 3
+    most_seconds: float = math.inf
 
     def __post_init__(self) -> None:
         for counts in (self.batch_sizes, self.concurrency, (self.repeats,)):
@@ -84,16 +87,22 @@ class Point:
         return f"{callers}, {rows} a request"
 
 
-def measure(points: Sequence[Point], repeats: int, say: Say | None = None) -> tuple[Latency, ...]:
+def measure(
+    points: Sequence[Point], repeats: int, say: Say | None = None, most_seconds: float = math.inf
+) -> tuple[Latency, ...]:
     """Run every load in turn, `repeats` times over, and say which.
 
-    So a machine that is busy for a while slows a round of each, not all rounds of one.
+    So a machine that is busy for a while slows a round of each, not all rounds of one. Once
+    `most_seconds` are over, no further round begins.
 
     Raises:
         PredictionError: A load had not one request answered.
     """
     seen: list[list[Round]] = [[] for _ in points]
+    end = time.monotonic() + most_seconds
     for repeat in range(repeats):
+        if repeat and time.monotonic() > end:
+            break
         for point, rounds in zip(points, seen, strict=True):
             if say is not None:
                 say(f"round {repeat + 1} of {repeats}: {point.subject}, {point.load}")

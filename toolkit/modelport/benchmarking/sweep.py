@@ -13,9 +13,8 @@ from modelport.convert.session import OnnxModel
 from modelport.reports import Candidate, RuntimeSettings
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modelport.benchmarking.calls import Call
+    from modelport.convert.base import Rows
 
 _CLEARLY = 0.8
 
@@ -30,7 +29,7 @@ class Tuned:
         settings: The chosen ones.
     """
 
-    def __init__(self, graph: bytes, row: pd.DataFrame, loads: Loads) -> None:
+    def __init__(self, graph: bytes, row: Rows, loads: Loads) -> None:
         first, self.footprint = calls.loaded(partial(OnnxModel, graph))
         models = {RuntimeSettings(): first}
         tried, self.not_tried = candidates(graph, len(os.sched_getaffinity(0)))
@@ -40,7 +39,7 @@ class Tuned:
         self.settings = next(one.settings for one in self.table if one.chosen)
         self._model = models[self.settings]
 
-    def call(self, rows: pd.DataFrame) -> Call:
+    def call(self, rows: Rows) -> Call:
         """Return a request of these rows."""
         return partial(self._model.run, self._model.feed(rows))
 
@@ -83,7 +82,7 @@ def choose(requests: dict[RuntimeSettings, Call], loads: Loads) -> tuple[Candida
         Point("converted", 1, 1, partial(calls.run, call, loads.seconds))
         for call in requests.values()
     ]
-    measured = measure(points, loads.repeats)
+    measured = measure(points, loads.repeats, most_seconds=loads.most_seconds)
     best = 0
     for place, latency in enumerate(measured):
         if latency.p50_ms < measured[best].p50_ms * _CLEARLY:

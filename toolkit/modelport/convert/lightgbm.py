@@ -28,7 +28,6 @@ from modelport.convert.base import (
     Task,
     first_line,
 )
-from modelport.convert.sklearn_copies import round_down
 from modelport.convert.trees import LEAF, Grove, Tree
 from modelport.errors import UnsupportedModel
 
@@ -181,12 +180,18 @@ def _check(model: Mapping[str, Any]) -> None:
 
 
 def _narrowed(booster: Any) -> Any:
-    """Return a copy whose thresholds are float32, so that none is rounded up on the way."""
+    """Return a copy whose thresholds are the nearest float32 numbers, as the graph's rows are.
+
+    LightGBM compares in float64. What is at most a threshold is so after both are rounded to the
+    nearest; with a threshold rounded down, values that lie on it go the other way.
+    """
     import lightgbm
 
+    largest = np.finfo(np.float32).max
+
     def narrow(line: re.Match[str]) -> str:
-        values = np.array(line[1].split(), dtype=float)
-        return "threshold=" + " ".join(repr(float(value)) for value in round_down(values))
+        values = np.array(line[1].split(), dtype=float).clip(-largest, largest).astype(np.float32)
+        return "threshold=" + " ".join(repr(float(value)) for value in values)
 
     text = booster.model_to_string(num_iteration=booster.best_iteration)
     text = re.sub(r"^threshold=(.*)$", narrow, text, flags=re.MULTILINE)

@@ -7,6 +7,7 @@ What the graph takes `sklearn_inputs` says; what skl2onnx needs to be told befor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelport import tracking
-from modelport.convert import graphs, missing, sklearn_copies, sklearn_inputs, sklearn_scalers
+from modelport.convert import (
+    graphs,
+    missing,
+    sklearn_copies,
+    sklearn_exact,
+    sklearn_inputs,
+    sklearn_stand_ins,
+    sklearn_texts,
+)
 from modelport.convert.base import (
     LABEL,
     PREDICTION,
@@ -34,6 +43,20 @@ if TYPE_CHECKING:
     from modelport.reports import Resolution
 
 _BOOSTERS = {"xgboost", "lightgbm", "catboost"}
+# Our own converters of what skl2onnx lacks or converts wrong.
+_OWN = (
+    "sklearn_calibrated",
+    "sklearn_constants",
+    "sklearn_encoders",
+    "sklearn_exact",
+    "sklearn_forests",
+    "sklearn_isotonic",
+    "sklearn_kernels",
+    "sklearn_likelihoods",
+    "sklearn_scalers",
+    "sklearn_targets",
+    "sklearn_thresholds",
+)
 # The trees of an isolation forest have no converter for a newer set of operators.
 _ML_OPSET = 3
 
@@ -83,7 +106,7 @@ class SklearnModel:
         elif isinstance(self.classes, list):
             found = [*found[0].T]
             if hasattr(self.estimator, "predict_proba"):
-                found += self.estimator.predict_proba(given)
+                found += _by_target(self.estimator.predict_proba(given))
         return dict(zip(self.answers, found, strict=True))
 
     def predict(self, rows: Rows) -> Any:
@@ -109,6 +132,16 @@ class SklearnModel:
         return rows.to_numpy()
 
 
+def _by_target(shares: Any) -> list[Any]:
+    """Return the probabilities [n, classes] of every target.
+
+    A chain of classifiers answers those of every target's second class, [n, targets].
+    """
+    if isinstance(shares, list):
+        return shares
+    return [np.column_stack([1 - share, share]) for share in shares.T]
+
+
 def load(folder: Path, resolution: Resolution) -> SklearnModel:
     """Load the estimator; it gets DataFrames if it was fitted on one."""
     estimator = tracking.load_model("sklearn", folder)
@@ -131,10 +164,13 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     from skl2onnx import convert_sklearn
 
     assert isinstance(native, SklearnModel)  # noqa: S101 - `load` made it
-    estimator = sklearn_copies.convertible(native.estimator)
+    estimator = sklearn_copies.convertible(sklearn_stand_ins.stand_in(native.estimator))
+    groves = native.groves()
+    if groves:
+        estimator = sklearn_exact.exact(estimator)
     libraries = {"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__}
     libraries |= _register_boosters(estimator)
-    sklearn_scalers.register()
+    _register_own()
     given, casts = sklearn_inputs.of(estimator, resolution)
     try:
         proto = convert_sklearn(
@@ -155,7 +191,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     graphs.name_inputs(proto.graph, [name for name, _ in given])
     graphs.name_outputs(proto.graph, native.answers)
     graphs.prune(proto.graph)
-    missing.route(proto.graph, native.groves())
+    missing.route(proto.graph, groves)
     for name, datatype in casts.items():
         graphs.cast_input(proto.graph, name, datatype)
     if native.classifies_truth:
@@ -165,6 +201,13 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
         converter=f"skl2onnx {skl2onnx.__version__}",
         libraries=libraries,
     )
+
+
+@cache
+def _register_own() -> None:
+    """Tell skl2onnx of our own converters; once, as some go on to the one that they replace."""
+    for name in _OWN:
+        import_module(f"modelport.convert.{name}").register()
 
 
 def _register_boosters(estimator: Any) -> dict[str, str]:
@@ -235,7 +278,7 @@ def _inserter(convert_whole: Any) -> Any:
     return insert
 
 
-def _options(estimator: Any, task: Task) -> dict[int, dict[str, bool]] | None:
+def _options(estimator: Any, task: Task) -> dict[int, dict[str, Any]] | None:
     """Ask for probabilities as a tensor: skl2onnx would make a list of dicts of them.
 
     LinearSVC's converter refuses that option, and needs to be named all the same: a pipeline
@@ -243,14 +286,14 @@ def _options(estimator: Any, task: Task) -> dict[int, dict[str, bool]] | None:
     """
     from sklearn.svm import LinearSVC
 
+    told = sklearn_texts.options(estimator)
     if task != "classification":
-        return None
+        return told or None
     chain = [estimator]
-    while hasattr(chain[-1], "best_estimator_") or hasattr(chain[-1], "steps"):
-        searched = getattr(chain[-1], "best_estimator_", None)
-        chain.append(chain[-1].steps[-1][1] if searched is None else searched)
+    while hasattr(chain[-1], "steps"):
+        chain.append(chain[-1].steps[-1][1])
     plain = isinstance(chain[-1], LinearSVC)
-    return {id(part): {} if plain else {"zipmap": False} for part in chain}
+    return told | {id(part): {} if plain else {"zipmap": False} for part in chain}
 
 
 def _split_targets(graph: Any, classes: Sequence[Any], *, with_shares: bool) -> None:

@@ -6,6 +6,7 @@
   it does not know: skl2onnx would number the category like any other.
 - Trees of several targets get thresholds of float32, rounded down: skl2onnx rounds to the nearest
   one, and scikit-learn compares values of float32 with the threshold in float64.
+- skl2onnx knows no sparse matrices, which a KBinsDiscretizer makes where it is not told.
 - skl2onnx refuses votes whose `transform` would be flat, even where nobody calls `transform`.
 """
 
@@ -56,6 +57,8 @@ def parts(estimator: Any) -> Iterator[Any]:
         if hasattr(value, "get_params") and not isinstance(value, type):
             yield value
             waiting += vars(value).values()
+        elif type(value).__name__ == "_CalibratedClassifier":
+            waiting.append(value.estimator)
         elif isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, list | tuple):
@@ -98,12 +101,10 @@ def _forget_missing(encoder: Any) -> None:
 def _name_missing_to_impute(part: Any, *, dry: bool) -> bool:
     from sklearn.impute import SimpleImputer
 
-    if isinstance(part, SimpleImputer) and getattr(part, "indicator_", None) is not None:
-        raise UnsupportedModel("skl2onnx leaves out the columns of SimpleImputer's add_indicator")
     applies = (
         isinstance(part, SimpleImputer)
         and hasattr(part, "statistics_")
-        and part.statistics_.dtype.kind in "OU"
+        and any(isinstance(value, str) for value in part.statistics_)
         and _is_nan(part.missing_values)
     )
     if applies and not dry:
@@ -126,7 +127,22 @@ def _unflatten_votes(part: Any, *, dry: bool) -> bool:
     return applies
 
 
-_CHANGES = (_name_missing_categories, _name_missing_to_impute, _round_thresholds, _unflatten_votes)
+def _make_bins_dense(part: Any, *, dry: bool) -> bool:
+    from sklearn.preprocessing import KBinsDiscretizer
+
+    applies = isinstance(part, KBinsDiscretizer) and part.encode == "onehot"
+    if applies and not dry:
+        part.encode = "onehot-dense"
+    return applies
+
+
+_CHANGES = (
+    _name_missing_categories,
+    _name_missing_to_impute,
+    _round_thresholds,
+    _unflatten_votes,
+    _make_bins_dense,
+)
 
 
 def _has_missing(values: np.ndarray[Any, Any]) -> bool:

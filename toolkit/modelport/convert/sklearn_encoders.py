@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from modelport.convert.sklearn_nodes import DOUBLE, FLOAT, INT64, ML, Nodes
+from modelport.convert.sklearn_nodes import DOUBLE, FLOAT, INT64, ML, Nodes, replace
 from modelport.errors import UnsupportedModel
 
 
@@ -24,11 +24,11 @@ def register() -> None:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
 
-    _register(OneHotEncoder, "SklearnOneHotEncoder", _has_rare, _one_hot, _one_hot_width)
-    _register(SimpleImputer, "SklearnSimpleImputer", _has_indicator, _impute, _imputed_width)
+    replace(OneHotEncoder, "SklearnOneHotEncoder", _one_hot, _has_rare, _of_width(_one_hot_width))
+    shape = _of_width(_imputed_width)
+    replace(SimpleImputer, "SklearnSimpleImputer", _impute, _has_indicator, shape)
     for name in _SELECTIONS:
-        kind = getattr(feature_selection, name)
-        _register(kind, f"Sklearn{name}", lambda _: True, _select, _selected_width)
+        replace(getattr(feature_selection, name), f"Sklearn{name}", _select)
 
 
 _SELECTIONS = (
@@ -45,33 +45,14 @@ _SELECTIONS = (
 )
 
 
-def _register(
-    kind: type,
-    alias: str,
-    applies: Callable[[Any], bool],
-    write: Callable[[Nodes], None],
-    width: Callable[[Any], int],
-) -> None:
-    """Convert an estimator here where this applies, else as skl2onnx does under its alias."""
-    from skl2onnx import update_registered_converter
-    from skl2onnx.common._registration import get_converter, get_shape_calculator
-
-    theirs, their_shape = get_converter(alias), get_shape_calculator(alias)
-
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        if applies(operator.raw_operator):
-            write(Nodes(scope, operator, container))
-        else:
-            theirs(scope, operator, container)
+def _of_width(width: Callable[[Any], int]) -> Callable[[Any], None]:
+    """Return what gives an output the number of columns that an estimator makes."""
 
     def shape(operator: Any) -> None:
-        if applies(operator.raw_operator):
-            rows = operator.inputs[0].type.shape[0]
-            operator.outputs[0].type.shape = [rows, width(operator.raw_operator)]
-        else:
-            their_shape(operator)
+        rows = operator.inputs[0].type.shape[0]
+        operator.outputs[0].type.shape = [rows, width(operator.raw_operator)]
 
-    update_registered_converter(kind, f"Own{kind.__name__}", shape, convert)
+    return shape
 
 
 def _has_rare(encoder: Any) -> bool:
@@ -143,10 +124,6 @@ def _impute(nodes: Nodes) -> None:
 
 def _is_nan(values: Any) -> Any:
     return np.isnan(np.asarray(values, dtype=float))
-
-
-def _selected_width(selection: Any) -> int:
-    return int(selection.get_support().sum())
 
 
 def _select(nodes: Nodes) -> None:

@@ -3,7 +3,8 @@
 A table of numbers becomes one float32 tensor `[n, columns]` named `input`, in the signature's
 column order. A table with text, or a model that picks or encodes columns, keeps one input per
 column, named and typed as in the signature. Whole numbers reach encoders as such: float32 would
-make one category of two large ones. A signature of an array stays one tensor.
+make one category of two large ones. Numbers that trees see scaled are float64, as
+`sklearn_exact` says. A signature of an array stays one tensor.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelport.convert import sklearn_copies
+from modelport.convert import sklearn_copies, sklearn_exact
 from modelport.errors import UnsupportedModel
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def of(estimator: Any, resolution: Resolution) -> tuple[Types, dict[str, int]]:
     columns = [column for column in resolution.inputs if column.name is not None]
     numeric = all(column.type in _NUMERIC for column in columns)
     if columns and not (numeric and not _sees_columns(estimator)):
-        encoded = _encoded(estimator)
-        types = [(str(column.name), _column(column, encoded)) for column in columns]
+        encoded, exact = _encoded(estimator), sklearn_exact.columns(estimator)
+        types = [(str(column.name), _column(column, encoded, exact)) for column in columns]
         casts = {str(column.name): _cast(column, encoded) for column in columns}
         return types, {name: datatype for name, datatype in casts.items() if datatype}
     width = len(columns) or getattr(estimator, "n_features_in_", None)
@@ -51,6 +52,7 @@ def _floats(estimator: Any) -> Any:
     # Its kernel matrices have no answer in float32, as skl2onnx's documentation says.
     parts = sklearn_copies.parts(estimator)
     exact = any(isinstance(part, GaussianProcessRegressor) for part in parts)
+    exact |= sklearn_exact.takes_all(estimator)
     return DoubleTensorType if exact else FloatTensorType
 
 
@@ -103,7 +105,7 @@ def _tensor(columns: Sequence[Column]) -> tuple[str, Any]:
     return column.name or "input", kinds.get(kind, data_types.FloatTensorType)([None, width])
 
 
-def _column(column: Column, encoded: set[str] | None) -> Any:
+def _column(column: Column, encoded: set[str] | None, exact: set[str]) -> Any:
     from skl2onnx.common import data_types
 
     if column.type == "string":
@@ -112,6 +114,8 @@ def _column(column: Column, encoded: set[str] | None) -> Any:
         raise UnsupportedModel(
             f"column {column.name!r} is {column.type}, which ONNX has no type for"
         )
+    if column.name in exact:
+        return data_types.DoubleTensorType([None, 1])
     if _is_whole(column) and (encoded is None or column.name in encoded):
         return data_types.Int64TensorType([None, 1])
     return data_types.FloatTensorType([None, 1])

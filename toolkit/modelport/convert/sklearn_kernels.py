@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from modelport.convert.sklearn_nodes import Nodes, register_alike
+from modelport.convert.sklearn_nodes import Nodes, replace
 from modelport.errors import UnsupportedModel
 
 
@@ -12,7 +12,7 @@ def register() -> None:
     """Let skl2onnx convert them this way."""
     from sklearn.svm import OneClassSVM
 
-    register_alike(OneClassSVM, "SklearnOneClassSVM", _one_class)
+    replace(OneClassSVM, "SklearnOneClassSVM", _one_class)
 
 
 def _one_class(nodes: Nodes) -> None:
@@ -34,7 +34,11 @@ def _kernel(nodes: Nodes) -> str:
     gamma = np.array(float(model._gamma))
     if model.kernel == "rbf":
         sizes = nodes.add("ReduceSumSquare", rows, np.array([1]), keepdims=1)
-        gaps = nodes.add("Sub", nodes.add("Add", sizes, (vectors**2).sum(axis=1)), nodes.add("Mul", products, np.array(2.0)))
+        gaps = nodes.add(
+            "Sub",
+            nodes.add("Add", sizes, (vectors**2).sum(axis=1)),
+            nodes.add("Mul", products, np.array(2.0)),
+        )
         return nodes.add("Exp", nodes.add("Mul", gaps, -gamma))
     shifted = nodes.add("Add", nodes.add("Mul", products, gamma), np.array(float(model.coef0)))
     if model.kernel == "sigmoid":

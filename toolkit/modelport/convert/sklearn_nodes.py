@@ -206,6 +206,4 @@ def replace(
     def choose(operator: Any) -> None:
         (shape if shape and applies(operator.raw_operator) else their_shape)(operator)
 
-    update_registered_converter(
-        kind, alias, choose, convert, options=theirs.get_allowed_options()
-    )
+    update_registered_converter(kind, alias, choose, convert, options=theirs.get_allowed_options())

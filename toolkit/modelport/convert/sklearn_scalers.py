@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-_DOUBLE, _FLOAT = 11, 1  # onnx.TensorProto's types
+from modelport.convert.sklearn_nodes import Nodes
 
 Steps = list[tuple[str, np.ndarray[Any, Any]]]
 
@@ -21,9 +21,16 @@ def register() -> None:
     from skl2onnx import update_registered_converter
     from sklearn import preprocessing
 
-    for name, steps in _STEPS.items():
-        kind = getattr(preprocessing, name)
-        update_registered_converter(kind, f"Sklearn{name}Exact", _shape, _converter(steps))
+    for name in _STEPS:
+        update_registered_converter(
+            getattr(preprocessing, name), f"Sklearn{name}Exact", _shape, _convert
+        )
+
+
+def operations(step: Any) -> Steps | None:
+    """Return the operators and numbers that a fitted scaler is made of; None of anything else."""
+    known = _STEPS.get(type(step).__name__)
+    return known(step) if known and type(step).__module__.startswith("sklearn.") else None
 
 
 def _standard(scaler: Any) -> Steps:
@@ -76,49 +83,9 @@ def _shape(operator: Any) -> None:
     operator.outputs[0].type = (DoubleTensorType if wide else FloatTensorType)([rows, width])
 
 
-def _converter(steps: Any) -> Any:
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        from skl2onnx.common.data_types import DoubleTensorType
-
-        wide = isinstance(operator.outputs[0].type, DoubleTensorType)
-        at = _joined(scope, operator, container)
-        for name, values in steps(operator.raw_operator):
-            at = _step(scope, container, name, at, np.asarray(values, dtype=float))
-        container.add_node(
-            "Cast",
-            at,
-            operator.outputs[0].full_name,
-            name=scope.get_unique_operator_name("Cast"),
-            to=_DOUBLE if wide else _FLOAT,
-        )
-
-    return convert
-
-
-def _joined(scope: Any, operator: Any, container: Any) -> str:
-    """Return the inputs as one float64 matrix."""
-    casts = []
-    for value in operator.inputs:
-        casts.append(scope.get_unique_variable_name("exact"))
-        name = scope.get_unique_operator_name("Cast")
-        container.add_node("Cast", value.full_name, casts[-1], name=name, to=_DOUBLE)
-    if len(casts) == 1:
-        return str(casts[0])
-    joined = scope.get_unique_variable_name("exact")
-    name = scope.get_unique_operator_name("Concat")
-    container.add_node("Concat", casts, joined, name=name, axis=1, op_version=13)
-    return str(joined)
-
-
-def _step(scope: Any, container: Any, name: str, given: str, values: np.ndarray[Any, Any]) -> str:
-    constant = scope.get_unique_variable_name("by")
-    container.add_initializer(constant, _DOUBLE, [1, len(values)], values.tolist())
-    result = scope.get_unique_variable_name("exact")
-    container.add_node(
-        name,
-        [given, constant],
-        result,
-        name=scope.get_unique_operator_name(name),
-        op_version=13 if name in {"Max", "Min"} else 14,
-    )
-    return str(result)
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    nodes = Nodes(scope, operator, container)
+    at = nodes.matrix()
+    for name, values in operations(nodes.estimator) or ():
+        at = nodes.add(name, at, np.asarray(values, dtype=float))
+    nodes.answer(at, 0)

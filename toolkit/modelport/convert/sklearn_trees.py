@@ -12,7 +12,14 @@ from modelport.convert.trees import LEAF, Grove, Tree
 Inputs = Callable[[Any], Any]
 
 # Where an estimator keeps others that see the same rows as it does.
-_MEMBERS = ("estimators_", "estimator_", "best_estimator_", "calibrated_classifiers_", "estimator")
+_MEMBERS = (
+    "estimators_",
+    "estimator_",
+    "best_estimator_",
+    "calibrated_classifiers_",
+    "estimator",
+    "regressor_",
+)
 
 
 def groves(estimator: Any, given: Inputs) -> Sequence[Grove]:
@@ -25,14 +32,17 @@ def groves(estimator: Any, given: Inputs) -> Sequence[Grove]:
     return [grove for grove in _groves(estimator, given, set()) if grove.trees]
 
 
-def categories(estimator: Any, columns: Sequence[str]) -> Mapping[str, Sequence[Any]]:
-    """Return the categories that the estimator's encoders were fitted on, by input column."""
-    found: dict[str, list[Any]] = {}
-    for names, known in _encoders(estimator, list(columns)):
+def categories(estimator: Any, columns: Sequence[str]) -> Mapping[Any, Sequence[Any]]:
+    """Return the categories and words that the estimator's encoders know, by input column.
+
+    An estimator that was fitted on rows without names knows its columns by their places.
+    """
+    places = range(getattr(estimator, "n_features_in_", 0))
+    found: dict[Any, dict[Any, None]] = {}
+    for names, known in _encoders(estimator, [*columns] or [*places]):
         for name, values in zip(names, known, strict=False):
-            kept = found.setdefault(str(name), [])
-            kept += [value for value in values if value not in kept]
-    return found
+            found.setdefault(name, {}).update(dict.fromkeys(values))
+    return {name: list(values) for name, values in found.items()}
 
 
 def _groves(estimator: Any, given: Inputs, seen: set[int]) -> Iterator[Grove]:
@@ -47,6 +57,10 @@ def _groves(estimator: Any, given: Inputs, seen: set[int]) -> Iterator[Grove]:
         yield from _of_histograms(estimator, given)
     elif hasattr(estimator, "estimators_features_"):
         yield from _of_bagging(estimator, given, seen)
+    elif hasattr(estimator, "get_support") and hasattr(estimator, "predict"):
+        yield from _of_selection(estimator, given, seen)
+    elif hasattr(estimator, "order_"):
+        return  # a chain, whose members see what those before them answered
     else:
         yield from _of_members(estimator, given, seen)
 
@@ -90,18 +104,36 @@ def _of_bagging(bagging: Any, given: Inputs, seen: set[int]) -> Iterator[Grove]:
     """Each member of a bagging ensemble sees columns of its own."""
     whole: list[Tree] = []
     for member, columns in zip(bagging.estimators_, bagging.estimators_features_, strict=True):
-        picked = np.asarray(columns)
-
-        def chosen(rows: Any, picked: np.ndarray[Any, Any] = picked) -> Any:
-            return _columns(given(rows), picked)
-
-        for grove in _groves(member, chosen, seen):
-            if grove.inputs is chosen:
-                whole += [_seen_from_above(tree, picked) for tree in grove.trees]
+        for grove in _of_columns(member, np.asarray(columns), given, seen):
+            if grove.inputs is given and grove.dtype is np.float32:
+                whole += grove.trees
             else:
                 yield grove
     if whole:
         yield Grove(tuple(whole), given)
+
+
+def _of_selection(selection: Any, given: Inputs, seen: set[int]) -> Iterator[Grove]:
+    """Eliminate features, and predict with what is left."""
+    yield from _of_columns(
+        selection.estimator_, np.flatnonzero(selection.get_support()), given, seen
+    )
+
+
+def _of_columns(
+    member: Any, picked: np.ndarray[Any, Any], given: Inputs, seen: set[int]
+) -> Iterator[Grove]:
+    """Yield the trees of a member that sees these columns, as trees of all columns if possible."""
+
+    def chosen(rows: Any) -> Any:
+        return _columns(given(rows), picked)
+
+    for grove in _groves(member, chosen, seen):
+        if grove.inputs is chosen:
+            trees = tuple(_seen_from_above(tree, picked) for tree in grove.trees)
+            yield Grove(trees, given, grove.dtype)
+        else:
+            yield grove
 
 
 def _seen_from_above(tree: Tree, picked: np.ndarray[Any, Any]) -> Tree:
@@ -157,6 +189,8 @@ def _encoders(estimator: Any, columns: list[Any]) -> Iterator[tuple[list[Any], S
                 return
     elif isinstance(getattr(estimator, "categories_", None), list):
         yield columns, estimator.categories_
+    elif isinstance(getattr(estimator, "vocabulary_", None), Mapping):
+        yield columns[:1], [list(estimator.vocabulary_)]
     else:
         for member in _members(estimator):
             yield from _encoders(member, columns)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_GRIDS = (8, 7, 6, 5, 4)  # squares along a side, as many as there is time for
+_GRIDS = (8, 7, 6, 5, 4, 3)  # squares along a side, as many as there is time for
 _IMAGES = 4
 _PERMUTATIONS = 5
 _CHANNELS = (1, 3, 4)

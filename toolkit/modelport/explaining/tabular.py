@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ _PERMUTATIONS = 2
 _SLOWLY = 50  # rows that are explained where each takes many answers
 _FEW_ROWS = 10  # a smaller background is taken before fewer rows than this are explained
 _FEW_BACKGROUND = 10
+_TRIED = 0.1  # of the time may be taken by finding out what an answer takes
 _ADDS_UP = 1e-3  # of the outputs' size: what is left over where an explainer misreads a model
 
 
@@ -205,34 +206,51 @@ def _permutation(table: Table) -> Way:
     """Ask the model alone: that works for all, and takes the time that its answers take."""
     import pandas as pd
 
-    answering = Answering(table.model, table.asked(table.background))
+    background = table.background.iloc[: _answered_soon(table)]
+    answering = Answering(table.model, table.asked(background))
     chosen = table.chosen[:_SLOWLY]
-    background = table.background.iloc[: _affordable(table, answering, len(chosen))]
     book = Codebook(pd.concat([background, table.rows.iloc[chosen]], ignore_index=True))
+
+    def mixed(codes: Array) -> Array:
+        return answering(table.asked(book.decode(codes)))
+
     absent = book.encode(background)
+    absent = absent[: _affordable(table.clock, partial(mixed, absent), absent.shape, len(chosen))]
 
     def one(rows: pd.DataFrame) -> Part:
-        values = shapley.permutation(
-            lambda mixed: answering(table.asked(book.decode(mixed))),
-            book.encode(rows),
-            absent,
-            _PERMUTATIONS,
-        )
+        values = shapley.permutation(mixed, book.encode(rows), absent, _PERMUTATIONS)
         return Part(values, answering(table.asked(rows)), answering.meaning)
 
-    return Way("permutation", one, len(background), _SLOWLY)
+    return Way("permutation", one, len(absent), _SLOWLY)
 
 
-def _affordable(table: Table, answering: Answering, rows: int) -> int:
-    """Return how many background rows leave time to explain a few rows, by a first answer's."""
+def _answered_soon(table: Table) -> int:
+    """Return how many rows the model answers in a small part of the time."""
+    row = table.asked(table.background.iloc[:1])
+    table.model.answer(row)  # the first answer is often slow
     before = table.clock.spent
-    answering(table.asked(table.background))
-    an_answer = (table.clock.spent - before) / len(table.background)
-    answers = _PERMUTATIONS * shapley.evaluations_of(table.rows.shape[1]) * min(rows, _FEW_ROWS)
-    affordable = (
-        int(table.clock.left / (an_answer * answers)) if an_answer else len(table.background)
-    )
-    return min(len(table.background), max(_FEW_BACKGROUND, affordable))
+    table.model.answer(row)
+    return max(1, int(_TRIED * table.clock.left / max(table.clock.spent - before, 1e-9)))
+
+
+def _affordable(
+    clock: Clock, answer: Callable[[], object], absent: tuple[int, ...], rows: int
+) -> int:
+    """Return how many background rows leave time to explain a few rows, or one at the least.
+
+    Args:
+        clock: The time there is.
+        answer: Answers all background rows, by which it is told what an answer takes.
+        absent: Their number, and that of the features.
+        rows: How many are to be explained.
+    """
+    before, (count, features) = clock.spent, absent
+    answer()
+    an_answer = max((clock.spent - before) / count, 1e-9)
+    answers = _PERMUTATIONS * shapley.evaluations_of(features)
+    for_one = int(clock.left / (an_answer * answers))
+    for_few = max(_FEW_BACKGROUND, for_one // min(rows, _FEW_ROWS))
+    return max(1, min(count, for_few, for_one))
 
 
 def _adds_up(values: Values, output: Array) -> bool:

@@ -8,7 +8,7 @@ is explained; any other difference fails the certificate.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,17 +19,28 @@ from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES
 from modelport.errors import DataError
 from modelport.parity import rounding, walks
 from modelport.parity import rows as tables
-from modelport.parity.compare import FLOAT32, Answers, Comparison, Tolerance, compare
+from modelport.parity.compare import (
+    FLOAT32,
+    Answers,
+    Comparison,
+    Reach,
+    Tolerance,
+    compare,
+    reaches,
+)
+from modelport.parity.levels import plainly_seen
 from modelport.parity.probes import Probe, answered, edge_cases, synthetic
 from modelport.reports import Certificate, Coverage, DifferingRow
 
 if TYPE_CHECKING:
     from modelport.convert.base import Model, NativeModel
+    from modelport.convert.trees import Grove
 
 _BATCH_SIZES = (1, 2, 7, 256)
 _SHOWN = 5
 _KEPT_FLIPS = 50
 _REAL = ("data", "input example")
+_BREAKING = ("extremes", "missing", "categories", "unseen categories", "trees")
 _USUAL = (LABEL, PROBABILITIES, PREDICTION)
 _EXCUSED = 0.01  # of rows like the data's, so many may differ by ties or rounding
 
@@ -85,27 +96,46 @@ def certify(
     Raises:
         DataError: There is no row to compare on, or the native model refuses the rows.
     """
-    probes = [_bounded(probe) for probe in probes if len(probe.rows)]
-    if not probes:
+    given = [_answered(native, _bounded(probe)) for probe in probes if len(probe.rows)]
+    if not given:
         raise DataError(_NO_ROWS, _GIVE_ROWS)
-    base = probes[0].rows
-    categories = native.categories()
-    made, coverage = _made(native, base, probes, categories)
-    scales = rounding.magnitudes(base)
-    compared = [
-        _compare(native, converted, probe, set(categories), tolerance, scales)
-        for probe in [*probes, *made]
-    ]
+    base = given[0].rows
+    groves = [] if isinstance(base, np.ndarray) else native.groves()
+    categories = _by_column(native.categories(), base)
+    made, coverage = _made(native, groves, base, given, categories)
+    rows = [*given, *made]
+    grain = rounding.Grain(
+        tolerance,
+        reaches([_answers(one) for one in rows if one.origin not in _BREAKING]),
+        set(categories),
+        {} if plainly_seen(groves, base) else rounding.magnitudes(base),
+    )
+    compared = [_compare(native, converted, probe, grain) for probe in rows]
     sizes = _batch_sizes(base)
-    uneven = [size for size in sizes if not _batch_agrees(converted, compared, size)]
-    return _certificate(compared, sizes, uneven, coverage, tolerance, precision)
+    uneven = [
+        size for size in sizes if not _batch_agrees(converted, compared[0], size, grain.reach)
+    ]
+    return _certificate(compared, sizes, uneven, coverage, grain, precision)
+
+
+def _by_column(known: Mapping[Any, Sequence[Any]], base: Any) -> dict[Any, Sequence[Any]]:
+    """Return what encoders know by the columns of the rows, which need not be named by text."""
+    if isinstance(base, np.ndarray):
+        return {}
+    columns = {str(name): name for name in base.columns} | dict(enumerate(base.columns))
+    return {columns[name]: values for name, values in known.items() if name in columns}
+
+
+def _answers(probe: Probe) -> Answers:
+    return probe.native or {}
 
 
 def _made(
     native: NativeModel,
+    groves: Sequence[Grove],
     base: Any,
     given: Sequence[Probe],
-    categories: Mapping[str, Sequence[Any]],
+    categories: Mapping[Any, Sequence[Any]],
 ) -> tuple[list[Probe], Coverage]:
     """Make the rows that no data hold, and say what they visit."""
     limits = settings().limits
@@ -116,7 +146,7 @@ def _made(
         return made, Coverage()
     known = [*given, *made]
     walked = walks.walk(
-        native.groves(),
+        groves,
         base,
         [probe.rows for probe in known if len(probe.rows)],
         categories,
@@ -145,14 +175,26 @@ def _affordable(rows: Any) -> int:
 
 
 def _bounded(probe: Probe) -> Probe:
-    return Probe(probe.origin, tables.take(probe.rows, slice(0, _affordable(probe.rows))))
+    few = tables.take(probe.rows, slice(0, _affordable(probe.rows)))
+    return Probe(probe.origin, tables.plainly_typed(few))
+
+
+def _answered(native: NativeModel, probe: Probe) -> Probe:
+    """Return given rows with what the native model answers."""
+    try:
+        return Probe(probe.origin, probe.rows, native.answer(probe.rows))
+    except Exception as error:  # a model refuses with whatever its library raises
+        raise DataError(
+            f"the model refuses the {probe.origin} rows ({error})",
+            "give rows as the model was trained on",
+        ) from error
 
 
 def _batch_sizes(base: Any) -> tuple[int, ...]:
     return tuple(size for size in _BATCH_SIZES if size <= max(7, _affordable(base)))
 
 
-def _visited_categories(probes: Sequence[Probe], categories: Mapping[str, Sequence[Any]]) -> int:
+def _visited_categories(probes: Sequence[Probe], categories: Mapping[Any, Sequence[Any]]) -> int:
     visited = 0
     for name, known in categories.items():
         found = {value for probe in probes if name in probe.rows for value in probe.rows[name]}
@@ -164,22 +206,12 @@ def _visited_categories(probes: Sequence[Probe], categories: Mapping[str, Sequen
 
 
 def _compare(
-    native: NativeModel,
-    converted: Model,
-    probe: Probe,
-    fixed: Collection[str],
-    tolerance: Tolerance,
-    scales: dict[Any, float],
+    native: NativeModel, converted: Model, probe: Probe, grain: rounding.Grain
 ) -> _Compared:
-    try:
-        expected = native.answer(probe.rows) if probe.native is None else probe.native
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"the model refuses the {probe.origin} rows ({error})",
-            "give rows as the model was trained on",
-        ) from error
+    expected = _answers(probe)
     given, refusal = _asked(converted, probe.rows)
-    seen = compare(expected, given, getattr(native, "classes", None), tolerance)
+    classes = getattr(native, "classes", None)
+    seen = compare(expected, given, classes, grain.tolerance, grain.reach)
     rounded = np.zeros(len(probe.rows), dtype=bool)
     differing = np.flatnonzero(seen.failed)
     if len(differing) and given:
@@ -187,9 +219,7 @@ def _compare(
             native,
             tables.take(probe.rows, differing),
             {name: np.asarray(values)[differing] for name, values in given.items()},
-            fixed,
-            tolerance,
-            scales,
+            grain,
         )
     return _Compared(probe, expected, given, seen, rounded, refusal)
 
@@ -206,16 +236,15 @@ def _asked(converted: Model, rows: Any) -> tuple[Answers, str]:
         return {}, next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
-def _batch_agrees(converted: Model, compared: Sequence[_Compared], size: int) -> bool:
+def _batch_agrees(converted: Model, one: _Compared, size: int, reach: Mapping[str, Reach]) -> bool:
     """Tell whether answers stay the same in batches of a size."""
-    one = compared[0]
-    if not one.converted:
-        return True
+    if not one.converted or one.seen.failed.all():
+        return True  # it may not even answer in the native model's shape
     batch = tables.repeat(one.probe.rows, size)
     places = np.arange(size) % len(one.probe.rows)
     whole = {name: np.asarray(values)[places] for name, values in one.converted.items()}
     answers, _ = _asked(converted, batch)
-    return not compare(whole, answers).failed.any()
+    return not compare(whole, answers, reach=reach).failed.any()
 
 
 def _certificate(
@@ -223,9 +252,10 @@ def _certificate(
     sizes: tuple[int, ...],
     uneven: Sequence[int],
     coverage: Coverage,
-    tolerance: Tolerance,
+    grain: rounding.Grain,
     precision: str,
 ) -> Certificate:
+    tolerance = grain.tolerance
     rows: dict[str, int] = {}
     for one in compared:
         rows[one.probe.origin] = rows.get(one.probe.origin, 0) + len(one.probe.rows)
@@ -234,7 +264,7 @@ def _certificate(
         "rounding": _count(one.rounded for one in compared),
         "unexplained": _count(one.unexplained for one in compared),
     }
-    fault, reason = _judged(compared, uneven, causes, tolerance)
+    fault, reason = _judged(compared, uneven, causes, grain)
     absolute = np.concatenate([one.seen.absolute[~one.excused] for one in compared])
     relative = np.concatenate([one.seen.relative[~one.excused] for one in compared])
     return Certificate(
@@ -263,15 +293,22 @@ def _judged(
     compared: Sequence[_Compared],
     uneven: Sequence[int],
     causes: Mapping[Any, int],
-    tolerance: Tolerance,
+    grain: rounding.Grain,
 ) -> tuple[Literal["float32", "converter"] | None, str]:
     """Return what is at fault, if anything, and the verdict's reason in one line."""
+    tolerance = grain.tolerance
     total = sum(len(one.probe.rows) for one in compared)
     refused = next((one for one in compared if one.refusal), None)
     if refused:
         origin = refused.probe.origin
         return "converter", f"the converted model refuses {origin} rows ({refused.refusal})"
     if causes["unexplained"] > tolerance.excused * total:
+        blurred = next((n for n, one in grain.reach.items() if not one.is_told(tolerance)), None)
+        if blurred:
+            return "float32", (
+                f"float32 cannot tell apart what the model answers as {blurred}: values of up to "
+                f"{grain.reach[blurred].largest:,.6g} that differ by too little"
+            )
         return "converter", (
             f"{causes['unexplained']:,} of {total:,} rows are answered differently, "
             "which no rounding explains"

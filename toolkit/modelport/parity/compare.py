@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +12,24 @@ from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES, SCORES
 
 Answers = dict[str, np.ndarray[Any, Any]]
 
+_DIGITS = 32.0  # so many of its last digits may be lost where small numbers meet a large one
+_TELLING = 0.1  # but no more than this share of what the output varies by
+_NOISE = 2.0**-24  # outputs smaller than this are compared as if they were so large
+
 
 @dataclass(frozen=True)
 class Tolerance:
     """How far an answer may be off: `absolute + relative * |native|`, as numpy's `isclose`.
 
+    What an output reaches over many rows narrows that, see `Reach`.
+
     Attributes:
-        absolute: In the output's unit.
+        absolute: For outputs of the order of 1, such as probabilities.
         relative: As a share of the native value.
         reason: Why this and no less.
         spread: Further leeway, as a share of the output's standard deviation over the rows.
         excused: Share of the rows that may lie outside all the same.
+        digit: The last digit of the type that sums are made in, as a share of the number.
     """
 
     absolute: float
@@ -29,6 +37,7 @@ class Tolerance:
     reason: str
     spread: float = 0.0
     excused: float = 0.0
+    digit: float = 2.0**-24
 
 
 FLOAT32 = Tolerance(
@@ -42,6 +51,7 @@ FLOAT16 = Tolerance(
     "float16 carries 3 digits; one row in 100 may lie outside",
     spread=0.01,
     excused=0.01,
+    digit=2.0**-11,
 )
 INT8 = Tolerance(
     1e-2,
@@ -51,6 +61,52 @@ INT8 = Tolerance(
     excused=0.02,
 )
 TOLERANCES = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How large the values of an output are, and how far apart, over rows like the data's.
+
+    Beside it a tolerance in fixed terms may be anything: 1e-5 is all there is of a target in
+    millionths, and a ten-thousandth of a time in seconds since 1970 is two days.
+
+    Attributes:
+        largest: The largest absolute value; 1 for probabilities, which are shares of one.
+        deviation: Standard deviation of each of the output's w elements, [w].
+        varies: Which of them vary by more than the native model itself rounds, [w].
+    """
+
+    largest: float
+    deviation: np.ndarray[Any, Any]
+    varies: np.ndarray[Any, Any]
+
+    def is_told(self, tolerance: Tolerance) -> bool:
+        """Tell whether the type that sums are made in can tell the output's values apart."""
+        lost = _DIGITS * tolerance.digit * self.largest
+        return not (self.varies & (lost > _TELLING * self.deviation)).any()
+
+
+def reaches(answers: Sequence[Answers]) -> dict[str, Reach]:
+    """Return the reach of every output of measured numbers, over several sets of answers."""
+    return {
+        name: _reach(name, [np.asarray(one[name]) for one in answers])
+        for name, values in answers[0].items()
+        if _is_measured(name, values)
+    }
+
+
+def _reach(name: str, answers: Sequence[np.ndarray[Any, Any]]) -> Reach:
+    values = np.concatenate([_elements(one) for one in answers])
+    known = np.where(np.isfinite(values), values, np.nan)
+    given = ~np.isnan(known).all(axis=0)
+    deviation, centre = np.zeros((2, values.shape[1]))
+    deviation[given] = np.nanstd(known[:, given], axis=0)
+    centre[given] = np.nanmean(known[:, given], axis=0)
+    shares = name.startswith(PROBABILITIES)
+    largest = 1.0 if shares else float(np.nanmax(np.abs(known[:, given]), initial=0.0))
+    kind = answers[0].dtype
+    own = 4 * float(np.finfo(kind if kind.kind == "f" else float).eps)
+    return Reach(largest, deviation, deviation > own * np.abs(centre))
 
 
 @dataclass(frozen=True)
@@ -70,12 +126,12 @@ class Comparison:
     @property
     def tied(self) -> np.ndarray[Any, Any]:
         """Rows whose other label is excused, as the native model was undecided; shape [n]."""
-        return np.asarray(self.flipped & self.undecided & ~(self.beyond > 0))
+        return np.asarray(self.flipped & self.undecided & (self.beyond <= 0))
 
     @property
     def failed(self) -> np.ndarray[Any, Any]:
         """Rows outside the tolerance, and label flips that no tie explains; shape [n]."""
-        return np.asarray((self.beyond > 0) | (self.flipped & ~self.undecided))
+        return np.asarray(~(self.beyond <= 0) | (self.flipped & ~self.undecided))
 
 
 def compare(
@@ -83,6 +139,7 @@ def compare(
     converted: Answers,
     classes: Any = None,
     tolerance: Tolerance = FLOAT32,
+    reach: Mapping[str, Reach] | None = None,
 ) -> Comparison:
     """Compare two sets of answers on the same n rows.
 
@@ -96,7 +153,10 @@ def compare(
             that the native model holds equally likely is told from any other. For several
             targets a list of them, in the order of `probabilities_0`, `probabilities_1`, ...
         tolerance: How far numbers may be off.
+        reach: What each output of numbers reaches; where it is not known, the tolerance is
+            taken as it stands.
     """
+    reach = reach or {}
     rows = len(next(iter(native.values())))
     absolute = np.zeros(rows)
     relative = np.zeros(rows)
@@ -105,21 +165,46 @@ def compare(
     undecided = np.ones(rows, dtype=bool)
     for name, expected in native.items():
         given = converted.get(name)
-        if name.startswith(LABEL) or not _measures(expected):
+        if not _is_measured(name, expected):
             other = _labels_differ(expected, given)
             flipped |= other
-            undecided &= ~other | _undecided(name, native, converted, classes)
+            undecided &= ~other | _undecided(name, native, converted, classes, reach)
             continue
-        gap, ratio, outside = _numbers_differ(expected, given, tolerance)
+        gap, ratio, outside = _numbers_differ(expected, given, tolerance, reach.get(name))
         absolute = np.maximum(absolute, gap)
         relative = np.maximum(relative, ratio)
         beyond = np.maximum(beyond, outside)
     return Comparison(absolute, relative, beyond, flipped, undecided & flipped)
 
 
-def _measures(values: Any) -> bool:
-    """Tell numbers that are measured from text, whole numbers and truth values."""
-    return bool(plain(values).dtype.kind == "f")
+def _is_measured(name: str, values: Any) -> bool:
+    """Tell numbers that are measured from labels, text, whole numbers and truth values."""
+    return not name.startswith(LABEL) and bool(plain(values).dtype.kind == "f")
+
+
+def _elements(values: Any) -> np.ndarray[Any, Any]:
+    """Return an output of n rows as numbers [n, elements]."""
+    return np.asarray(values, dtype=float).reshape(len(values), -1)
+
+
+def leeway(
+    values: np.ndarray[Any, Any], tolerance: Tolerance, reach: Reach | None
+) -> np.ndarray[Any, Any]:
+    """Return how far answers may lie from these values [..., elements]."""
+    size = np.abs(np.where(np.isfinite(values), values, 0.0))
+    if reach is None:
+        return np.asarray(tolerance.absolute + tolerance.relative * size)
+    # However far from zero the values lie, it is their differences that the model tells.
+    lost = _DIGITS * tolerance.digit * size
+    lost = np.where(reach.varies, np.minimum(lost, _TELLING * reach.deviation), lost)
+    relative = np.minimum(tolerance.relative * size, tolerance.relative * reach.deviation + lost)
+    absolute = tolerance.absolute * _unit(reach)
+    return np.asarray(absolute + relative + tolerance.spread * reach.deviation)
+
+
+def _unit(reach: Reach | None) -> float:
+    """Return what an absolute tolerance is a share of: at most 1."""
+    return 1.0 if reach is None else min(1.0, max(reach.largest, _NOISE))
 
 
 def plain(labels: Any) -> np.ndarray[Any, Any]:
@@ -141,13 +226,18 @@ def _labels_differ(expected: Any, given: Any) -> np.ndarray[Any, Any]:
 
 
 def _undecided(
-    name: str, native: Answers, converted: Answers, classes: Any
+    name: str,
+    native: Answers,
+    converted: Answers,
+    classes: Any,
+    reach: Mapping[str, Reach],
 ) -> np.ndarray[Any, Any]:
     """Tell where the native model gives its own and the other label the same probability."""
     rows = len(native[name])
     decided = np.zeros(rows, dtype=bool)
     if name == PREDICTION and SCORES in native:  # an outlier detector, undecided at 0
-        return np.asarray(np.abs(native[SCORES]).reshape(rows) <= FLOAT32.absolute)
+        scores = np.abs(native[SCORES]).reshape(rows)
+        return np.asarray(scores <= FLOAT32.absolute * _unit(reach.get(SCORES)))
     shares, known = _shares(name, native, classes)
     given = converted.get(name)
     if shares is None or known is None or given is None:
@@ -174,14 +264,14 @@ def _shares(name: str, native: Answers, classes: Any) -> tuple[np.ndarray[Any, A
 
 
 def _numbers_differ(
-    expected: Any, given: Any, tolerance: Tolerance
+    expected: Any, given: Any, tolerance: Tolerance, reach: Reach | None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     rows = len(expected)
-    left = np.asarray(expected, dtype=float).reshape(rows, -1)
+    left = _elements(expected)
     if given is None or not _same_shape(np.asarray(expected), np.asarray(given)):
         unbounded = np.full(rows, np.inf)
         return unbounded, unbounded, unbounded
-    right = np.asarray(given, dtype=float).reshape(rows, -1)
+    right = _elements(given)
     left = _as_narrow_as(left, np.asarray(given).dtype)
     with np.errstate(invalid="ignore"):
         gap = np.abs(left - right)
@@ -191,10 +281,8 @@ def _numbers_differ(
     scale = np.abs(np.where(np.isfinite(left), left, 0.0))
     # Beside a native value of next to nothing, a relative difference would say nothing.
     ratio = np.divide(gap, scale, out=np.zeros_like(gap), where=scale > tolerance.absolute)
-    allowed = tolerance.absolute + tolerance.relative * scale
-    if tolerance.spread:
-        allowed = allowed + tolerance.spread * left[np.isfinite(left).all(axis=1)].std(axis=0)
-    return gap.max(axis=1), ratio.max(axis=1), (gap - allowed).max(axis=1)
+    beyond = gap - leeway(left, tolerance, reach)
+    return gap.max(axis=1), ratio.max(axis=1), beyond.max(axis=1)
 
 
 def _as_narrow_as(values: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:

@@ -52,13 +52,11 @@ class Inverse:
 
 
 def inverse(
-    grove: Grove, base: pd.DataFrame, categories: Mapping[str, Sequence[Any]]
+    grove: Grove, base: pd.DataFrame, categories: Mapping[Any, Sequence[Any]]
 ) -> Inverse | None:
     """Return the way back, found by moving one measured column at a time; None if there is none."""
     columns = [
-        name
-        for name in base.columns
-        if base[name].dtype.kind == "f" and str(name) not in categories
+        name for name in base.columns if base[name].dtype.kind == "f" and name not in categories
     ]
     complete = base[~base.isna().any(axis=1)]
     if not columns or not len(complete):

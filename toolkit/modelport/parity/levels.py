@@ -49,7 +49,8 @@ class Levels:
         features: The d features that depend on it.
         seen: What these features are for each value, [k, d].
         edges: Where it crosses thresholds, by feature.
-        scale: Magnitude of the column in the data.
+        scale: Magnitude of the column in the data, with whose digits the features are computed;
+            0 where the trees see the column as it is.
         whole: Whether it holds whole numbers only.
     """
 
@@ -62,8 +63,16 @@ class Levels:
     whole: bool = False
 
 
+def plainly_seen(groves: Sequence[Grove], base: pd.DataFrame) -> bool:
+    """Tell whether a model has trees, and all of them see the columns as they are.
+
+    A value is then rounded by itself, however large the column's others are.
+    """
+    return bool(groves) and all(_passes_through(grove, base) for grove in groves)
+
+
 def levels(
-    grove: Grove, base: pd.DataFrame, categories: Mapping[str, Sequence[Any]]
+    grove: Grove, base: pd.DataFrame, categories: Mapping[Any, Sequence[Any]]
 ) -> list[Levels] | None:
     """Return the levels of every column that the trees depend on.
 
@@ -76,15 +85,16 @@ def levels(
         None where features depend on several columns at once, so that no column has levels.
     """
     found = _levels(grove, base, categories)
+    mixed = not _passes_through(grove, base)
     for one in found or []:
         if tables.numeric(base[one.name]):
-            one.scale = tables.magnitude(base[one.name])
+            one.scale = tables.magnitude(base[one.name]) if mixed else 0.0
             one.whole = base[one.name].dtype.kind in "iu"
     return found
 
 
 def _levels(
-    grove: Grove, base: pd.DataFrame, categories: Mapping[str, Sequence[Any]]
+    grove: Grove, base: pd.DataFrame, categories: Mapping[Any, Sequence[Any]]
 ) -> list[Levels] | None:
     complete = base[~base.isna().any(axis=1)]
     row = (complete if len(complete) else base).iloc[:1]
@@ -94,7 +104,7 @@ def _levels(
             _direct(name, place, thresholds.get(place, np.empty(0)), base[name], grove.dtype)
             for place, name in enumerate(base.columns)
         ]
-    values = {name: _values(base[name], categories.get(str(name), ())) for name in base.columns}
+    values = {name: _values(base[name], categories.get(name, ())) for name in base.columns}
     found = _looked_at(grove, row, values)
     owners = np.concatenate([one.features for one in found]) if found else np.empty(0)
     if len(np.unique(owners)) < len(owners):
@@ -239,9 +249,9 @@ def _varies(values: np.ndarray[Any, Any]) -> bool:
     return not (np.isnan(values).all() or (values == values[0]).all())
 
 
-def _is_smooth(one: Levels, row: pd.DataFrame, categories: Mapping[str, Sequence[Any]]) -> bool:
+def _is_smooth(one: Levels, row: pd.DataFrame, categories: Mapping[Any, Sequence[Any]]) -> bool:
     """Tell whether a column's values may lie between those of the data: a measured number."""
-    return tables.numeric(row[one.name]) and str(one.name) not in categories
+    return tables.numeric(row[one.name]) and one.name not in categories
 
 
 def _bisected(

@@ -40,7 +40,7 @@ class Probe:
 
 
 def edge_cases(
-    native: NativeModel, base: Any, categories: Mapping[str, Sequence[Any]]
+    native: NativeModel, base: Any, categories: Mapping[Any, Sequence[Any]]
 ) -> list[Probe]:
     """Make rows with extremes, missing values, every known category and unknown ones.
 
@@ -50,7 +50,7 @@ def edge_cases(
         categories: What its encoders know, by column.
     """
     if isinstance(base, np.ndarray):
-        return [Probe("extremes", _extreme_tensors(base))]
+        return [answered(native, "extremes", _extreme_tensors(base))]
     made = {
         "extremes": _extremes(base),
         "missing": _missing(base),
@@ -69,14 +69,24 @@ def synthetic(base: Any, count: int, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     if isinstance(base, np.ndarray):
         picked = tables.take(base, rng.integers(0, len(base), min(count, 2 * len(base) + 8)))
+        if picked.dtype.kind in "iu":
+            low, high = base.min(), base.max()
+            return rng.integers(low, high, picked.shape, base.dtype, endpoint=True)
         if picked.dtype.kind != "f":
             return rng.permutation(picked)
-        return (picked + rng.normal(size=picked.shape) * (base.std() or 1.0)).astype(base.dtype)
+        return (picked + rng.normal(size=picked.shape) * _deviation(base)).astype(base.dtype)
     import pandas as pd
 
     picked = base.sample(count, replace=True, random_state=seed).reset_index(drop=True)
     columns = {name: _stray(picked[name], base[name], rng) for name in base.columns}
     return pd.DataFrame(columns)
+
+
+def _deviation(base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return how far each element of a tensor varies from row to row, else all of them, else 1."""
+    known = np.where(np.isfinite(base), base, 0.0).astype(float)
+    each = known.std(axis=0)
+    return np.where(each > 0, each, known.std() or 1.0)
 
 
 def invented(columns: Sequence[Column], count: int, seed: int = 0) -> Any:
@@ -150,8 +160,11 @@ def _extremes(base: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in base.columns if tables.numeric(base[name])]
     ends = {name: _ends(base[name]) for name in names}
     cells = [{name: value} for name in names[:_MOST_COLUMNS] for value in ends[name]]
-    cells += [{name: ends[name][k] for name in names} for k in range(len(_BEYOND) + 2)]
-    return _overlaid(base, cells) if names else pd.DataFrame(columns=base.columns)
+    if names:
+        cells += [{name: ends[name][k] for name in names} for k in range(len(_BEYOND) + 2)]
+    switches = [name for name in base.columns if base[name].dtype.kind == "b"]
+    cells += [{name: value} for name in switches[:_MOST_COLUMNS] for value in (False, True)]
+    return _overlaid(base, cells) if cells else pd.DataFrame(columns=base.columns)
 
 
 def _ends(column: pd.Series) -> list[Any]:
@@ -188,7 +201,7 @@ def _nothing(column: pd.Series) -> Any:
     return np.nan if tables.numeric(column) else None
 
 
-def _categories(base: pd.DataFrame, known: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+def _categories(base: pd.DataFrame, known: Mapping[Any, Sequence[Any]]) -> pd.DataFrame:
     """Every category of every encoder, each in a row of its own beside the data's values."""
     cells = [
         {name: value} for name, values in known.items() if name in base.columns for value in values
@@ -196,15 +209,21 @@ def _categories(base: pd.DataFrame, known: Mapping[str, Sequence[Any]]) -> pd.Da
     return _overlaid(base, cells)
 
 
-def _unseen(base: pd.DataFrame, known: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+def _unseen(base: pd.DataFrame, known: Mapping[Any, Sequence[Any]]) -> pd.DataFrame:
     cells: list[dict[Any, Any]] = []
     for name in base.columns:
         if tables.numeric(base[name]) and name in known:
             numbers = [float(value) for value in known[name] if value == value]
             cells.append({name: max(numbers, default=0.0) + 1})
         elif base[name].dtype.kind == "O" or str(base[name].dtype).startswith("str"):
-            cells += [{name: UNSEEN}, {name: ""}]
+            cells += [{name: value} for value in (UNSEEN, "", *_misspelt(base[name]))]
     return _overlaid(base, cells[:_MOST_COLUMNS])
+
+
+def _misspelt(column: pd.Series) -> list[str]:
+    """Return one of the column's texts in other letters, and with space around it."""
+    text = next((value for value in column if isinstance(value, str) and value.strip()), "")
+    return [other for other in (text.swapcase(), f" {text} ") if text and other != text]
 
 
 def _overlaid(base: pd.DataFrame, cells: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
@@ -256,4 +275,4 @@ def _taken(native: NativeModel, origin: str, rows: pd.DataFrame) -> Probe:
         return whole
     each = (answered(native, origin, rows.iloc[[place]]) for place in range(len(rows)))
     kept = [one.rows for one in each if len(one.rows)]
-    return Probe(origin, tables.join(kept) if kept else rows.iloc[:0])
+    return answered(native, origin, tables.join(kept)) if kept else whole

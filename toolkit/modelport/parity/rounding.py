@@ -9,7 +9,8 @@ if it never does, the conversion is at fault.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from modelport.config import settings
 from modelport.convert.base import LABEL
 from modelport.parity import rows as tables
-from modelport.parity.compare import Tolerance, compare, plain
+from modelport.parity.compare import Reach, Tolerance, compare, leeway, plain
 
 if TYPE_CHECKING:
     from modelport.convert.base import NativeModel
@@ -30,13 +31,29 @@ _MANY = 100  # rows of which none is explained at first: these are not rounding'
 _MOST_ROWS = 4_000  # of differing rows, so many are looked into
 
 
+@dataclass(frozen=True)
+class Grain:
+    """How finely float32 tells a model's rows and answers apart.
+
+    Attributes:
+        tolerance: What counts as the same answer.
+        reach: What each output reaches.
+        fixed: Columns whose values are categories, and have no neighbours.
+        scales: Magnitude of each column's data: a small number beside large ones is computed
+            with their digits. A column that is not named is rounded value by value.
+    """
+
+    tolerance: Tolerance
+    reach: Mapping[str, Reach] = field(default_factory=dict)
+    fixed: Collection[Any] = ()
+    scales: Mapping[Any, float] = field(default_factory=dict)
+
+
 def explained(
     native: NativeModel,
     rows: Any,
     converted: Answers,
-    fixed: Collection[str],
-    tolerance: Tolerance,
-    scales: dict[Any, float],
+    grain: Grain,
 ) -> np.ndarray[Any, Any]:
     """Tell for each of n rows whether float32 rounding explains the converted answer; [n].
 
@@ -44,10 +61,7 @@ def explained(
         native: The model that is right.
         rows: The rows on which the converted one differs: a DataFrame, or an array [n, ...].
         converted: What it answered.
-        fixed: Columns whose values are categories, and have no neighbours.
-        tolerance: What counts as the same answer.
-        scales: Magnitude of each column's data: a small number beside large ones is computed
-            with their digits.
+        grain: What may be told apart.
     """
     rng = np.random.default_rng(0)
     found = np.zeros(len(rows), dtype=bool)
@@ -58,9 +72,9 @@ def explained(
             break
         part = tables.take(rows, open_rows)
         repeated = tables.repeat(part, neighbours * len(open_rows))
-        moved = _neighbour(repeated, fixed, scales, rng)
+        moved = _neighbour(repeated, grain, rng)
         given = {name: np.asarray(values)[open_rows] for name, values in converted.items()}
-        found[open_rows] = _matches(native, moved, given, neighbours, tolerance)
+        found[open_rows] = _matches(native, moved, given, neighbours, grain)
     return found
 
 
@@ -81,17 +95,15 @@ def magnitudes(base: Any) -> dict[Any, float]:
     }
 
 
-def _neighbour(
-    rows: Any, fixed: Collection[str], scales: dict[Any, float], rng: np.random.Generator
-) -> Any:
+def _neighbour(rows: Any, grain: Grain, rng: np.random.Generator) -> Any:
     """Return the rows, each number moved by a few of float32's digits."""
     if isinstance(rows, np.ndarray):
         return rows if rows.dtype.kind != "f" else _moved(rows, 0.0, rng).astype(rows.dtype)
     moved = rows.copy()
     for name in rows.columns:
-        if str(name) not in fixed and tables.numeric(rows[name]):
+        if name not in grain.fixed and tables.numeric(rows[name]):
             values = rows[name].to_numpy(dtype=float)
-            moved[name] = _moved(values, scales.get(name, 0.0), rng)
+            moved[name] = _moved(values, grain.scales.get(name, 0.0), rng)
     return moved
 
 
@@ -107,7 +119,7 @@ def _matches(
     moved: Any,
     given: Answers,
     neighbours: int,
-    tolerance: Tolerance,
+    grain: Grain,
 ) -> np.ndarray[Any, Any]:
     """Tell for each row whether some neighbour's answer, or two around it, is the given one."""
     try:
@@ -116,13 +128,13 @@ def _matches(
         return np.zeros(len(next(iter(given.values()))), dtype=bool)
     repeated = {name: np.concatenate([values] * neighbours) for name, values in given.items()}
     classes = getattr(native, "classes", None)
-    same = ~compare(answers, repeated, classes, tolerance).failed
+    same = ~compare(answers, repeated, classes, grain.tolerance, grain.reach).failed
     hit = same.reshape(neighbours, -1).any(axis=0)
-    return np.asarray(hit | _surrounded(answers, given, neighbours, tolerance))
+    return np.asarray(hit | _surrounded(answers, given, neighbours, grain))
 
 
 def _surrounded(
-    answers: Answers, given: Answers, neighbours: int, tolerance: Tolerance
+    answers: Answers, given: Answers, neighbours: int, grain: Grain
 ) -> np.ndarray[Any, Any]:
     """Tell where every output lies within the range of the neighbours' answers."""
     rows = len(next(iter(given.values())))
@@ -137,7 +149,7 @@ def _surrounded(
         if name.startswith(LABEL) or spread.dtype.kind != "f":
             inside &= (spread == mine).any(axis=0).all(axis=1)
             continue
-        leeway = tolerance.absolute + tolerance.relative * np.abs(mine)
-        low, high = spread.min(axis=0) - leeway, spread.max(axis=0) + leeway
+        beside = leeway(mine, grain.tolerance, grain.reach.get(name))
+        low, high = spread.min(axis=0) - beside, spread.max(axis=0) + beside
         inside &= ((mine >= low) & (mine <= high)).all(axis=1)
     return inside

@@ -36,6 +36,26 @@ def numeric(column: pd.Series) -> bool:
     return isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
 
 
+def plainly_typed(rows: Any) -> Any:
+    """Return rows with numpy's own types where pandas' nullable ones hold numbers or truth.
+
+    A missing value is NaN there: whole numbers with one become float64.
+    """
+    if isinstance(rows, np.ndarray):
+        return rows
+    nullable = {
+        name: _plain_type(rows[name])
+        for name in rows.columns
+        if not isinstance(rows[name].dtype, np.dtype) and rows[name].dtype.kind in "iufb"
+    }
+    return rows.astype(nullable) if nullable else rows
+
+
+def _plain_type(column: pd.Series) -> np.dtype[Any]:
+    kind = np.dtype(getattr(column.dtype, "numpy_dtype", float))
+    return np.dtype(float) if kind.kind in "iub" and column.isna().any() else kind
+
+
 def magnitude(column: pd.Series) -> float:
     """Return the median of a numeric column's absolute values; 0 where it has none."""
     known = np.abs(column.to_numpy(dtype=float))

@@ -66,7 +66,7 @@ def walk(
     groves: Sequence[Grove],
     base: pd.DataFrame,
     given: Sequence[pd.DataFrame],
-    categories: Mapping[str, Sequence[Any]],
+    categories: Mapping[Any, Sequence[Any]],
     most_edges: int,
 ) -> Walk:
     """Make rows that reach every leaf, and both sides of every threshold.
@@ -91,7 +91,7 @@ def _walk_grove(
     grove: Grove,
     base: pd.DataFrame,
     given: Sequence[pd.DataFrame],
-    categories: Mapping[str, Sequence[Any]],
+    categories: Mapping[Any, Sequence[Any]],
     share: float,
 ) -> None:
     seen = [grove.matrix(rows) for rows in given]
@@ -119,7 +119,7 @@ def _walk_grove(
 
 
 def _ground(
-    grove: Grove, base: pd.DataFrame, categories: Mapping[str, Sequence[Any]]
+    grove: Grove, base: pd.DataFrame, categories: Mapping[Any, Sequence[Any]]
 ) -> tuple[list[Levels], pd.DataFrame, Callable[[pd.DataFrame], pd.DataFrame]]:
     """Return levels, rows to start from, and what turns such rows into the model's.
 

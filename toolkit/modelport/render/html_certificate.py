@@ -36,6 +36,8 @@ def _rows_part(certificate: Certificate) -> Html | None:
     shown = certificates.shown_rows(certificate)
     if not shown:
         return None
+    if not certificate.explained:
+        return tag("div", folded("Rows that differ most", _rows(shown)), class_="mp-part")
     more = shown[_OPEN:]
     rest = folded(figures.count(len(more), "more row"), _rows(more)) if more else None
     return part("Rows that differ", _rows(shown[:_OPEN]), rest)
