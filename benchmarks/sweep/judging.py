@@ -143,8 +143,14 @@ def _tied(
     if rest:
         tied &= ~differing(rest, given, scale)
     for name, (held, classes) in scores.items():
-        chosen = given[name].astype(object)[:, None] == np.asarray(classes).astype(object)[None, :]
         top = held.max(axis=1)
-        own = np.where(chosen, held, -np.inf).max(axis=1)
-        tied &= top - own <= _TIE * np.maximum(1.0, np.abs(top))
+        for labels in (expected[name], given[name]):  # a label may follow another rule than the top
+            own = np.where(_chosen(labels, classes), held, -np.inf).max(axis=1)
+            tied &= top - own <= _TIE * np.maximum(1.0, np.abs(top))
     return tied & bool(scores)
+
+
+def _chosen(labels: Array, classes: Sequence[Any]) -> Array:
+    """Tell for n labels which of k classes each is, [n, k]."""
+    known = np.asarray(classes).astype(object)
+    return np.asarray(labels).astype(object)[:, None] == known[None, :]

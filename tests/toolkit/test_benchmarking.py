@@ -78,6 +78,8 @@ def test_loads_are_interleaved():
 
     measure([point(lambda: told("a")), point(lambda: told("b"))], 3)
     assert order == ["a", "b"] * 3
+    measure([point(lambda: told("c"))], 3, most_seconds=0.0)
+    assert order == ["a", "b"] * 3 + ["c"]
 
 
 def test_a_load_at_which_nothing_is_answered_is_an_error():
@@ -186,6 +188,19 @@ def test_batches_that_would_take_too_long_are_left_out_and_named():
     assert (found.candidates, found.best_batch_size) == ((), 1)
 
 
+def test_images_are_measured_in_batches():
+    images = np.zeros((2, 3, 8, 8), np.float32)
+    seen = []
+
+    class Network(Native):
+        def predict(self, rows):
+            seen.append(rows.shape)
+
+    found = models.compare(Network, None, images, QUICK, lambda _: None)
+    assert [one.batch_size for one in found.measurements] == [1, 4]
+    assert set(seen) == {(1, 3, 8, 8), (4, 3, 8, 8)}
+
+
 # Endpoints
 
 
@@ -250,6 +265,18 @@ def test_connections_send_every_body_in_turn(generator, served):
     assert abs(served.bodies.count(b"1") - served.bodies.count(b"22")) <= 3
     assert seen.times.min() > 0
     assert seen.elapsed > 0
+
+
+def test_an_answer_that_takes_longer_than_the_round_is_counted(generator, served):
+    def slowly(number):
+        del number
+        time.sleep(0.05)
+        return 200
+
+    served.reply = slowly
+    seen = generator.run(served.url, [b"{}"], 1, 0.01)
+    assert seen.failures == 0
+    assert seen.times.min() >= 0.05
 
 
 def test_a_refusal_is_a_failure_and_told(generator, served):

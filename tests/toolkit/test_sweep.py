@@ -124,6 +124,14 @@ def test_a_tie_explains_the_other_label():
     assert (seen.differing, seen.unexplained) == (1, 0)
 
 
+def test_a_label_that_is_not_the_likeliest_is_no_tie():
+    def scores(given):
+        return {"label": (np.full((len(given), 2), [0.7, 0.3]), ["no", "yes"])}
+
+    seen = judging.compare(side(-9.0), side(9.0), rows(), scores)
+    assert (seen.differing, seen.unexplained) == (1, 1)
+
+
 def test_the_report_counts_and_shows_every_model():
     def model(name, outcome, *, wrongly=False):
         words = {"name": name, "kind": "classifiers", "outcome": outcome, "reason": "a | b"}

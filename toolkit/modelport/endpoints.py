@@ -41,13 +41,13 @@ class Endpoint:
         self._pool = urllib3.PoolManager(maxsize=connections, block=True, timeout=_TIMEOUT)
 
     def answer(self, instances: list[Any]) -> Answers:
-        """Answer n instances, in batches of at most 256: every output by name, shape [n, ...].
+        """Answer n instances, in requests of `batch_size`: every output by name, shape [n, ...].
 
         Raises:
             PredictionError: The endpoint does not answer, or refuses the rows.
         """
         predictions: list[Any] = []
-        batch = min(_BATCH, max(1, _BATCH_VALUES // _values(instances[0])))
+        batch = batch_size(instances)
         for start in range(0, len(instances), batch):
             body = encode(instances[start : start + batch])
             predictions += json.loads(self.post(body))["predictions"]
@@ -126,6 +126,11 @@ def instances(rows: Any) -> list[Any]:
         )
     nested = isinstance(given[0], list | tuple | dict)
     return [_plain(row) for row in (given if nested else [given])]
+
+
+def batch_size(instances: list[Any]) -> int:
+    """Return how many of the instances go into one request."""
+    return min(_BATCH, max(1, _BATCH_VALUES // _values(instances[0])))
 
 
 def _values(instance: Any) -> int:

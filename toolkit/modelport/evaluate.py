@@ -28,24 +28,24 @@ def in_time(model: Model, rows: Rows, seconds: float) -> Rows:
     """
     if not isinstance(rows.inputs, np.ndarray):
         return rows
-    first = rows.inputs[: _batch(rows.inputs)]
+    first = rows.inputs[: batch_size(rows.inputs)]
     began = time.perf_counter()
     model.answer(first)
     a_row = (time.perf_counter() - began) / len(first)
     return rows.sample(max(len(first), int(seconds / a_row)))
 
 
-def answers(model: Model, rows: Any) -> Answers:
-    """Answer n rows: tensors in batches that fit in memory."""
+def batch_size(rows: Any) -> int:
+    """Return how many of n rows fit in memory at once: of a table all of them."""
     if not isinstance(rows, np.ndarray):
-        return model.answer(rows)
-    size = _batch(rows)
+        return len(rows)
+    return max(1, _BATCH_VALUES // max(1, int(rows[:1].size)))
+
+
+def answers(model: Model, rows: Any, size: int) -> Answers:
+    """Answer n rows in batches of a size."""
     parts = [model.answer(rows[start : start + size]) for start in range(0, len(rows), size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _batch(rows: np.ndarray[Any, Any]) -> int:
-    return max(1, _BATCH_VALUES // max(1, int(rows[:1].size)))
 
 
 def score(labels: pd.Series, answers: Answers, task: Task) -> tuple[Task, dict[str, float]]:

@@ -172,7 +172,9 @@ def evaluate(
         models["converted"] = converted(onnx)
     scores = {
         subject: evaluation.score(
-            rows.labels, evaluation.answers(model, rows.inputs), material.native.task
+            rows.labels,
+            evaluation.answers(model, rows.inputs, evaluation.batch_size(rows.inputs)),
+            material.native.task,
         )
         for subject, model in models.items()
     }

@@ -213,3 +213,16 @@ def test_a_part_of_an_ensemble(iris, certified):
     members = [(name.replace(" ", ""), CLASSIFIERS[name][1]) for name in ("xgboost", "lightgbm")]
     native = pipelines.SklearnModel(StackingClassifier(members, cv=2).fit(*iris), takes_table=True)
     certified(pipelines, native, iris[0])
+
+
+def test_lightgbm_values_on_a_threshold_go_as_in_float64(certified):
+    """0.8 is at most 0.8000000000000002, and so is its float32 at most the nearest of that."""
+    from sklearn.datasets import load_wine
+
+    rows, labels = load_wine(return_X_y=True, as_frame=True)
+    rows, training = rows[["hue", "ash"]], rows.index % 3 != 0
+    model = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, n_jobs=1)
+    native = light.LightgbmModel(model.fit(rows[training], labels[training]))
+    converted = certified(light, native, rows[~training])
+    expected = native.answer(rows)["probabilities"]
+    np.testing.assert_allclose(converted.answer(rows)["probabilities"], expected, atol=1e-6)

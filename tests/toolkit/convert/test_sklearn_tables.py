@@ -101,14 +101,6 @@ def test_whole_numbers_that_may_be_missing_are_floats(homes, certified):
     assert {t.name: t.datatype for t in model.inputs}["rooms"] == "FP32"
 
 
-def test_an_indicator_of_missing_values_is_refused(homes, resolved):
-    rows, labels = homes
-    marked = ColumnTransformer([("area", SimpleImputer(add_indicator=True), ["area"])])
-    native = fitted(make_pipeline(marked, logistic()), rows, labels)
-    with pytest.raises(UnsupportedModel, match="add_indicator"):
-        flavour.convert(native, resolved(rows))
-
-
 def test_missing_whole_numbers_are_refused_and_not_made_up(homes, resolved, optimised):
     rows, labels = homes
     native = fitted(make_pipeline(encoders(ENCODED), logistic()), rows, labels)

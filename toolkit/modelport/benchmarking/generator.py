@@ -63,6 +63,10 @@ class Tally:
     failures: int = 0
     first_error: str = ""
 
+    def goes_on(self, now: float) -> bool:
+        """Tell whether more is asked: until the time is up, and a request was counted or failed."""
+        return now < self.end or not (self.times or self.failures)
+
     def answered(self, asked: float, now: float) -> None:
         """Count a request that was answered with success."""
         if asked >= self.begin:
@@ -82,7 +86,7 @@ class Tally:
 
 
 class Connection(asyncio.Protocol):
-    """One connection, which asks again as soon as it is answered, until the time is up.
+    """One connection, which asks again as soon as it is answered, as long as the round goes on.
 
     Args:
         requests: Whole requests, head and body.
@@ -130,7 +134,7 @@ class Connection(asyncio.Protocol):
         else:
             said = self._said[:_SHOWN_OF_AN_ERROR].decode(errors="replace")
             self._fail(f"status {status}: {said}")
-        if now < self._tally.end and self._parser.should_keep_alive():
+        if self._tally.goes_on(now) and self._parser.should_keep_alive():
             self._ask()
         else:
             self._transport.close()

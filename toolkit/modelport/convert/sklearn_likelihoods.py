@@ -17,8 +17,10 @@ def register() -> None:
     """Let skl2onnx convert them this way."""
     from sklearn import discriminant_analysis, naive_bayes
 
-    register_classifier(discriminant_analysis.LinearDiscriminantAnalysis, _linear)
-    register_classifier(discriminant_analysis.QuadraticDiscriminantAnalysis, _quadratic)
+    register_classifier(discriminant_analysis.LinearDiscriminantAnalysis, _linear, scores=True)
+    register_classifier(
+        discriminant_analysis.QuadraticDiscriminantAnalysis, _quadratic, scores=True
+    )
     register_classifier(naive_bayes.MultinomialNB, _multinomial)
     register_classifier(naive_bayes.ComplementNB, _complement)
 
@@ -64,4 +66,9 @@ def _scores(nodes: Nodes, weights: np.ndarray[Any, Any], intercept: np.ndarray[A
 
 def _answer(nodes: Nodes, scores: str) -> None:
     nodes.label(scores, nodes.estimator.classes_)
-    nodes.answer(nodes.add("Softmax", scores, axis=1), 1)
+    if not nodes.scores_asked:
+        nodes.answer(nodes.add("Softmax", scores, axis=1), 1)
+        return
+    if len(nodes.estimator.classes_) == 2:  # the second class's score, beside the first's
+        scores = nodes.add("Sub", scores, nodes.add("Gather", scores, np.array([0]), axis=1))
+    nodes.answer(scores, 1)

@@ -110,11 +110,19 @@ class Nodes:
 
     def asks_scores(self, estimator: Any) -> bool:
         """Let a classifier inside answer its decision function, if skl2onnx can."""
+        while hasattr(estimator, "steps"):  # skl2onnx does not pass the wish on
+            estimator = estimator.steps[-1][1]
         if not self._container.has_options(estimator, "raw_scores"):
             return False
         for place in (self._container, self._scope):
             place.add_options(id(estimator), {"raw_scores": True})
         return True
+
+    @property
+    def scores_asked(self) -> bool:
+        """Whether a classifier around this one wants its decision function for probabilities."""
+        asked = self._container.get_options(self.estimator, {"raw_scores": False})
+        return bool(asked["raw_scores"])
 
     def label(self, scores: str, classes: Values) -> None:
         """Answer, as the first output, the class of the largest score; scores are [n, classes]."""
@@ -152,11 +160,19 @@ class Nodes:
 Write = Callable[[Nodes], None]
 
 
-def register_classifier(kind: type, write: Write) -> None:
-    """Let skl2onnx convert a classifier: labels, the first output, and probabilities."""
+def register_classifier(kind: type, write: Write, *, scores: bool = False) -> None:
+    """Let skl2onnx convert a classifier: labels, the first output, and probabilities.
+
+    Args:
+        kind: Its class.
+        write: Writes its nodes.
+        scores: Whether that heeds `Nodes.scores_asked`.
+    """
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 
-    options = {"zipmap": [True, False, "columns"], "nocl": [True, False]}
+    options: dict[str, Any] = {"zipmap": [True, False, "columns"], "nocl": [True, False]}
+    if scores:
+        options["raw_scores"] = [True, False]
     _register(kind, calculate_linear_classifier_output_shapes, write, options)
 
 

@@ -210,8 +210,7 @@ def _looked_at(
     found = []
     for name, tried in values.items():
         kept, seen = _seen(grove, row, name, tried)
-        moves = [_varies(seen[:, j]) for j in range(seen.shape[1])]
-        features = np.flatnonzero(moves)
+        features = np.flatnonzero(~(np.isnan(seen).all(axis=0) | (seen == seen[0]).all(axis=0)))
         if len(features):
             found.append(Levels(name, kept, features, seen[:, features]))
     return found
@@ -243,10 +242,6 @@ def with_values(frame: pd.DataFrame, name: Any, values: np.ndarray[Any, Any]) ->
         column = column.astype(dtype)
     frame[name] = column
     return frame
-
-
-def _varies(values: np.ndarray[Any, Any]) -> bool:
-    return not (np.isnan(values).all() or (values == values[0]).all())
 
 
 def _is_smooth(one: Levels, row: pd.DataFrame, categories: Mapping[Any, Sequence[Any]]) -> bool:

@@ -221,6 +221,8 @@ _NONE, _ANY = -1, -2
 
 def _pick(one: Levels, boxes: _Boxes) -> np.ndarray[Any, Any]:
     """Return for each node the place of a level that leads to it; none (-1), or any (-2)."""
+    if len(one.features) == 1 and int(one.features[0]) not in boxes.kinds:
+        return _pick_by_order(one, boxes, int(one.features[0]))
     bound = np.asarray(boxes.bound[:, one.features].any(axis=1))
     picked = np.full(len(bound), _ANY)
     narrow = np.flatnonzero(bound)
@@ -229,6 +231,19 @@ def _pick(one: Levels, boxes: _Boxes) -> np.ndarray[Any, Any]:
         part = narrow[start : start + size]
         picked[part] = _middle(_leads(one, boxes, part))
     return picked
+
+
+def _pick_by_order(one: Levels, boxes: _Boxes, feature: int) -> np.ndarray[Any, Any]:
+    """Do the same for a column of one feature: a box holds levels that lie side by side."""
+    seen = one.seen[:, 0]
+    order = np.argsort(seen, kind="stable")  # NaN comes last
+    known = seen[order][: np.count_nonzero(~np.isnan(seen))]
+    first = np.searchsorted(known, boxes.low[:, feature], side="right")
+    count = np.searchsorted(known, boxes.high[:, feature], side="right") - first
+    inside = order[np.clip(first + (count - 1) // 2, 0, len(order) - 1)]
+    outside = np.where(boxes.missing[:, feature] & (len(known) < len(seen)), order[-1], _NONE)
+    picked = np.where(count > 0, inside, outside)
+    return np.where(boxes.bound[:, feature], picked, _ANY)
 
 
 def _leads(one: Levels, boxes: _Boxes, nodes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
