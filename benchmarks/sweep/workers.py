@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
 from multiprocessing import get_context
@@ -22,8 +22,23 @@ MODEL_SECONDS = 120
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def carried(names: Sequence[str], root: Path, workers: int) -> Iterator[Verdict]:
-    """Carry the models in several processes; yield each verdict when it is there."""
+def carried(
+    names: Sequence[str],
+    root: Path,
+    workers: int,
+    *,
+    work: Callable[[str, str], Verdict] = carry,
+    seconds: float = MODEL_SECONDS,
+) -> Iterator[Verdict]:
+    """Carry the models in several processes; yield each verdict when it is there.
+
+    Args:
+        names: The models.
+        root: A folder for all that they make.
+        workers: How many processes.
+        work: Carries a model, by its name and the folder.
+        seconds: How long that may take.
+    """
     for variable in _THREADS:
         os.environ.setdefault(variable, "1")
     pool = ProcessPool(
@@ -32,14 +47,12 @@ def carried(names: Sequence[str], root: Path, workers: int) -> Iterator[Verdict]
         initargs=(str(root),),
         context=get_context("spawn"),
     )
-    waiting = {
-        pool.schedule(carry, [name, str(root)], timeout=MODEL_SECONDS): name for name in names
-    }
+    waiting = {pool.schedule(work, [name, str(root)], timeout=seconds): name for name in names}
     try:
         while waiting:
             done = wait(waiting, return_when=FIRST_COMPLETED).done
             for future in [one for one in waiting if one in done]:
-                yield _verdict(future, waiting.pop(future), root)
+                yield _verdict(future, waiting.pop(future), root, seconds)
     finally:
         # The models that nobody waits for any more are not carried.
         pool.stop()  # type: ignore[no-untyped-call]
@@ -57,13 +70,13 @@ def _begin(root: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a runtime that it started is stopped
 
 
-def _verdict(future: ProcessFuture[Verdict], name: str, root: Path) -> Verdict:
+def _verdict(future: ProcessFuture[Verdict], name: str, root: Path, seconds: float) -> Verdict:
     from benchmarks.sweep.catalogue import case_named
 
     try:
         return future.result()
     except TimeoutError:
-        reason = f"it took longer than {MODEL_SECONDS} s"
+        reason = f"it took longer than {seconds:g} s"
     except ProcessExpired as error:
         reason = f"its process died with {error.exitcode}"
     _end_runtime(root / slug(name))

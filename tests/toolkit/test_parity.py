@@ -233,3 +233,127 @@ def test_rows_are_invented_from_a_numeric_signature_only():
 def test_there_must_be_rows(fitted):
     with pytest.raises(DataError, match="no row to certify"):
         parity.certify(fitted, fitted, [parity.Probe("data", pd.DataFrame())])
+
+
+def wrapped(estimator, frame):
+    return sklearn_flavour.SklearnModel(estimator, takes_table=isinstance(frame, pd.DataFrame))
+
+
+def answers_of(function):
+    """A model that answers a prediction, and has neither trees nor categories."""
+    return SimpleNamespace(
+        answer=lambda rows: {"prediction": function(rows)}, groves=list, categories=dict
+    )
+
+
+@pytest.mark.parametrize(
+    ("offset", "unit"), [(0.0, 1e-6), (1e4, 1.0), (1e6, 1.0), (1.6e9, 1.0), (1.6e9, 1e5)]
+)
+def test_a_constant_in_place_of_the_model_is_caught_in_any_unit(iris, offset, unit):
+    native = answers_of(lambda rows: offset + unit * rows.iloc[:, 0].to_numpy())
+    centre = offset + unit * iris[0].iloc[:, 0].mean()
+    wrong = answers_of(lambda rows: np.full(len(rows), centre))
+    assert certify(native, wrong, iris[0]).verdict == "failed"
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(0.0, 1e-6), (1e4, 1.0), (0.0, 1e9), (5.0, 0.0)])
+def test_answers_in_float32_pass_in_any_unit(iris, offset, unit):
+    native = answers_of(lambda rows: offset + unit * rows.iloc[:, 0].to_numpy())
+    honest = altered(native, lambda answers: {"prediction": answers["prediction"].astype("f4")})
+    assert certify(native, honest, iris[0]).verdict == "passed"
+
+
+def test_answers_that_float32_cannot_tell_apart_are_its_fault(iris):
+    native = answers_of(lambda rows: 1.6e9 + rows.iloc[:, 0].to_numpy())
+    honest = altered(native, lambda answers: {"prediction": answers["prediction"].astype("f4")})
+    seen = certify(native, honest, iris[0])
+    assert (seen.verdict, seen.fault) == ("failed", "float32")
+    assert "cannot tell apart" in seen.reason
+
+
+@pytest.mark.parametrize("kind", ["float", "int"])
+def test_a_moved_threshold_among_small_numbers_of_a_large_column_is_caught(kind):
+    """Where trees see the column as it is, its large numbers blur no small one."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    large = np.random.default_rng(0).uniform(1e6, 1e8, 200)
+    large[:20] = 0 if kind == "int" else np.linspace(0, 1, 20)
+    frame = pd.DataFrame({"a": large}).astype(kind)
+    model = DecisionTreeRegressor(max_leaf_nodes=3).fit(frame, (frame.a > 0.5) * 10.0)
+    native = wrapped(model, frame)
+    converted = convert(native, frame.astype(float))
+    model.tree_.threshold[0] = -0.5 if kind == "int" else 0.6
+    assert certify(native, converted, frame.iloc[20:]).verdict == "failed"
+
+
+@pytest.mark.parametrize("kind", ["bool", "boolean", "Float64", "Int64"])
+def test_a_dropped_column_that_is_constant_in_the_data_is_caught(iris, kind):
+    frame = iris[0].assign(flag=pd.Series(1, index=iris[0].index).astype(kind))
+    native = answers_of(lambda rows: rows["flag"].to_numpy(dtype=float) * 3)
+    wrong = answers_of(lambda rows: np.full(len(rows), 3.0))
+    assert certify(native, wrong, frame).verdict == "failed"
+
+
+def test_categories_of_columns_without_names_are_visited():
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    rows = np.arange(60.0).reshape(-1, 1) % 5
+    encoder = ColumnTransformer([("codes", OneHotEncoder(), [0])])
+    model = make_pipeline(encoder, Ridge()).fit(rows, rows[:, 0] ** 2)
+    few = pd.DataFrame(rows[:3])
+    native = sklearn_flavour.SklearnModel(model, takes_table=False)
+    wrong = answers_of(lambda r: native.answer(r.replace({3.0: 4.0, 4.0: 3.0}))["prediction"])
+    seen = certify(native, wrong, few)
+    assert (seen.verdict, seen.coverage.categories_visited) == ("failed", 5)
+    assert certify(native, native, few).verdict == "passed"
+
+
+@pytest.mark.parametrize("alike", [str.lower, str.strip])
+def test_texts_that_are_taken_for_others_are_caught(alike):
+    rows = pd.DataFrame({"colour": ["red", "green", "blue"] * 4})
+    native = answers_of(lambda r: np.array([float(value == "red") for value in r["colour"]]))
+    wrong = answers_of(
+        lambda r: np.array([float(alike(value or "") == "red") for value in r["colour"]])
+    )
+    assert certify(native, wrong, rows).verdict == "failed"
+
+
+def test_words_that_no_row_of_the_data_holds_are_visited():
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+
+    rows = pd.DataFrame({"text": ["one two", "two three", "three four"] * 4})
+    counts = ColumnTransformer([("words", CountVectorizer(), "text")])
+    model = make_pipeline(counts, Ridge()).fit(rows, np.arange(12.0))
+    native = wrapped(model, rows)
+    wrong = answers_of(
+        lambda r: native.answer(r.assign(text=[str(t).replace("four", "") for t in r["text"]]))[
+            "prediction"
+        ]
+    )
+    seen = certify(native, wrong, rows.iloc[:2])
+    assert (seen.verdict, seen.coverage.categories_visited) == ("failed", 4)
+
+
+def test_a_column_of_nothing_but_nan_hides_no_other():
+    native = {"prediction": np.array([[np.nan, 1.0], [np.nan, 2.0]])}
+    given = {"prediction": np.array([[np.nan, 100.0], [np.nan, 200.0]])}
+    for tolerance in parity.TOLERANCES.values():
+        assert parity.compare(native, given, tolerance=tolerance).failed.all()
+
+
+def test_many_leaves_are_visited_in_seconds():
+    """Work grows with the leaves, not with their square: 40,000 of them here."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40_000, 2)), columns=["a", "b"])
+    native = wrapped(DecisionTreeRegressor().fit(frame, rng.normal(size=40_000)), frame)
+    seen = certify(native, native, frame)
+    assert seen.verdict == "passed"
+    assert seen.coverage.leaves == seen.coverage.leaves_visited == 40_000

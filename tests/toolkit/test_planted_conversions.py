@@ -306,7 +306,7 @@ def test_a_changed_scale_of_one_column_is_caught(column, what):
     constant = next(node for node in proto.graph.node if node.op_type == what).input[1]
     held = next(one for one in proto.graph.initializer if one.name == constant)
     values = numpy_helper.to_array(held).copy()
-    values[0, column] *= 1.001
+    values[..., column] *= 1.001
     held.CopyFrom(numpy_helper.from_array(values, constant))
     assert caught(native, proto, frame)
 
@@ -363,8 +363,14 @@ def test_a_swapped_category_that_no_row_of_the_data_holds_is_caught(encoder):
 
 def test_a_changed_imputation_is_caught():
     native, proto, frame = converted("a forest on text", *TREES["a forest on text"])
-    values = attribute(proto, "Imputer", "imputed_value_floats").floats
-    values[:] = [value * 1.2 for value in values]
+    filled = native.estimator[0].named_transformers_["numbers"][0].statistics_
+    held = next(
+        one
+        for one in proto.graph.initializer
+        if list(one.dims)[-1:] == [len(filled)]
+        and np.allclose(numpy_helper.to_array(one).ravel(), filled)
+    )
+    held.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(held) * 1.2, held.name))
     assert caught(native, proto, frame)
 
 

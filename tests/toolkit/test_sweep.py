@@ -1,10 +1,12 @@
 """The sweep in short: a dozen models on their way to the wire, and the judge that judges them."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,38 @@ def test_a_dozen_models_reach_the_wire(tmp_path):
     assert not any(verdict.wrongly_certified for verdict in verdicts.values())
     certified = [verdict for verdict in verdicts.values() if verdict.outcome == "certified"]
     assert all(verdict.rows == 20_000 for verdict in certified)
+
+
+ILL = """
+import os, signal, subprocess, sys
+from benchmarks.sweep.passage import Verdict, slug
+
+def work(name, root):
+    if name == "Ridge, diabetes":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "Lasso, diabetes":
+        left = [sys.executable, "-c", "import signal; signal.pause()", f"{root}/{slug(name)}/model"]
+        process = subprocess.Popen(left)
+        open(f"{root}/left", "w").write(str(process.pid))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            signal.pause()
+    return Verdict(name, "regressors", "certified")
+"""
+
+
+def test_a_model_that_hangs_or_dies_stops_no_other(tmp_path, monkeypatch):
+    (tmp_path / "ill.py").write_text(ILL)
+    monkeypatch.syspath_prepend(tmp_path)
+    work = import_module("ill").work
+    names = ["Ridge, diabetes", "Lasso, diabetes", "LinearRegression, diabetes", "KMeans, wine"]
+    found = {one.name: one for one in carried(names, tmp_path, 1, work=work, seconds=5)}
+    assert set(found) == set(names)
+    assert found["Ridge, diabetes"].reason.startswith("its process died")
+    assert found["Lasso, diabetes"].reason == "it took longer than 5 s"
+    assert [found[name].outcome for name in names] == ["failed", "failed", "certified", "certified"]
+    left = int((tmp_path / "left").read_text())
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
 
 
 def test_every_estimator_of_scikit_learn_is_carried_or_left_out():
@@ -121,6 +155,17 @@ def test_a_tie_explains_the_other_label():
         return {"label": (np.full((len(given), 2), 0.5), ["no", "yes"])}
 
     seen = judging.compare(side(-9.0), side(9.0), rows(), scores)
+    assert (seen.differing, seen.unexplained) == (1, 0)
+
+
+def test_an_outlier_detector_is_undecided_at_nought():
+    def scores(given):
+        return {"prediction": (np.zeros((len(given), 2)), [-1, 1])}
+
+    def sign(value):
+        return lambda given: {"prediction": np.full((len(given), 1), value)}
+
+    seen = judging.compare(sign(-1), sign(1), rows(), scores)
     assert (seen.differing, seen.unexplained) == (1, 0)
 
 

@@ -34,7 +34,7 @@ def _write(nodes: Nodes) -> None:
 
 def _member(nodes: Nodes, member: Any) -> str:
     """Return the probabilities [n, classes] of one classifier with its calibrators."""
-    if not np.array_equal(member.classes, member.estimator.classes_):
+    if len(member.classes) != len(member.estimator.classes_):
         raise UnsupportedModel("a CalibratedClassifierCV has folds without all classes")
     scores = _scores(nodes, member.estimator)
     if member.method == "temperature":

@@ -2,6 +2,7 @@
 
 - A OneHotEncoder with rare categories: its graph refuses what it does not know.
 - A SimpleImputer with `add_indicator`: its graph leaves out the columns that tell what was missing.
+- A KBinsDiscretizer: its graph fails on values beyond those that it was fitted on.
 - Selections of the first column alone: its graph answers zeros.
 
 All others go to skl2onnx's own converters.
@@ -22,11 +23,12 @@ def register() -> None:
     """Let skl2onnx convert them this way."""
     from sklearn import feature_selection
     from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import OneHotEncoder
+    from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder
 
     replace(OneHotEncoder, "SklearnOneHotEncoder", _one_hot, _has_rare, _of_width(_one_hot_width))
     shape = _of_width(_imputed_width)
     replace(SimpleImputer, "SklearnSimpleImputer", _impute, _has_indicator, shape)
+    replace(KBinsDiscretizer, "SklearnKBinsDiscretizer", _bin)
     for name in _SELECTIONS:
         replace(getattr(feature_selection, name), f"Sklearn{name}", _select)
 
@@ -77,7 +79,7 @@ def _one_hot(nodes: Nodes) -> None:
         ones = _ones(nodes, column, frequent)
         encoded.append(ones)
         if rare is not None:
-            other = nodes.add("ReduceSum", ones, np.array([1]), keepdims=1)
+            other = _sum(nodes, ones)
             encoded.append(nodes.add("Sub", nodes.add("Cast", np.array(1.0), to=FLOAT), other))
     nodes.answer(nodes.add("Concat", *encoded, axis=1), 0)
 
@@ -129,3 +131,22 @@ def _is_nan(values: Any) -> Any:
 def _select(nodes: Nodes) -> None:
     places = np.flatnonzero(nodes.estimator.get_support())
     nodes.answer(nodes.add("Gather", nodes.joined(), places, axis=1), 0)
+
+
+def _bin(nodes: Nodes) -> None:
+    """Count the edges that a value has reached; compared as float32, which the values are."""
+    binner = nodes.estimator
+    rows, encoded = nodes.matrix(), []
+    for place, edges in enumerate(binner.bin_edges_):
+        value = nodes.add("Gather", rows, np.array([place]), axis=1)
+        reached = np.append(-np.inf, edges[1:-1]).astype(np.float32).astype(float)
+        above = nodes.add("Cast", nodes.add("GreaterOrEqual", value, reached), to=DOUBLE)
+        number = nodes.add("Sub", _sum(nodes, above), np.array(1.0))
+        if binner.encode != "ordinal":
+            number = nodes.add("Equal", number, np.arange(len(reached), dtype=float))
+        encoded.append(nodes.add("Cast", number, to=FLOAT))
+    nodes.answer(nodes.add("Concat", *encoded, axis=1), 0)
+
+
+def _sum(nodes: Nodes, columns: str) -> str:
+    return nodes.add("ReduceSum", columns, np.array([1]), keepdims=1)

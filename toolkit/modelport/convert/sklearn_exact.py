@@ -19,6 +19,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from modelport.convert import sklearn_scalers
 from modelport.convert.sklearn_nodes import Nodes
 
+_ALIAS = "OwnExactSteps"
+
 
 class ExactSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Imputers and scalers, one after another, in place of a pipeline of them."""
@@ -31,7 +33,7 @@ def register() -> None:
     """Let skl2onnx convert such steps."""
     from skl2onnx import update_registered_converter
 
-    update_registered_converter(ExactSteps, "OwnExactSteps", _shape, _convert)
+    update_registered_converter(ExactSteps, _ALIAS, _shape, _convert, parser=_parse)
 
 
 def exact(estimator: Any) -> Any:
@@ -110,6 +112,17 @@ def _is_exact(step: Any) -> bool:
         and not any(isinstance(value, str) for value in step.statistics_)
         and not np.isnan(step.statistics_.astype(float)).any()
     )
+
+
+def _parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+    """Declare the output as float32; by itself it would be of the inputs' type."""
+    from skl2onnx.common.data_types import FloatTensorType
+
+    del custom_parsers
+    operator = scope.declare_local_operator(_ALIAS, model)
+    operator.inputs = inputs
+    operator.outputs.append(scope.declare_local_variable("exact", FloatTensorType()))
+    return operator.outputs
 
 
 def _shape(operator: Any) -> None:

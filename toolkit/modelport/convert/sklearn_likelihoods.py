@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from modelport.convert.sklearn_nodes import Nodes, register_classifier
+from modelport.convert.sklearn_nodes import DOUBLE, Nodes, register_classifier
 
 
 def register() -> None:
@@ -23,6 +23,7 @@ def register() -> None:
     )
     register_classifier(naive_bayes.MultinomialNB, _multinomial)
     register_classifier(naive_bayes.ComplementNB, _complement)
+    register_classifier(naive_bayes.BernoulliNB, _bernoulli)
 
 
 def _linear(nodes: Nodes) -> None:
@@ -45,6 +46,17 @@ def _complement(nodes: Nodes) -> None:
     _answer(nodes, _scores(nodes, model.feature_log_prob_, prior))
 
 
+def _bernoulli(nodes: Nodes) -> None:
+    model = nodes.estimator
+    rows = nodes.matrix()
+    if model.binarize is not None:
+        above = nodes.add("Greater", rows, np.array(float(np.float32(model.binarize))))
+        rows = nodes.add("Cast", above, to=DOUBLE)
+    absent = np.log(1 - np.exp(model.feature_log_prob_))
+    weights = model.feature_log_prob_ - absent
+    _answer(nodes, _scores(nodes, weights, model.class_log_prior_ + absent.sum(axis=1), rows))
+
+
 def _quadratic(nodes: Nodes) -> None:
     model = nodes.estimator
     rows = nodes.matrix()
@@ -59,8 +71,14 @@ def _quadratic(nodes: Nodes) -> None:
     _answer(nodes, nodes.add("Add", halved, np.log(model.priors_) - 0.5 * spread))
 
 
-def _scores(nodes: Nodes, weights: np.ndarray[Any, Any], intercept: np.ndarray[Any, Any]) -> str:
-    product = nodes.add("MatMul", nodes.matrix(), np.asarray(weights, dtype=float).T)
+def _scores(
+    nodes: Nodes,
+    weights: np.ndarray[Any, Any],
+    intercept: np.ndarray[Any, Any],
+    rows: str | None = None,
+) -> str:
+    given = rows or nodes.matrix()
+    product = nodes.add("MatMul", given, np.asarray(weights, dtype=float).T)
     return nodes.add("Add", product, np.asarray(intercept, dtype=float))
 
 

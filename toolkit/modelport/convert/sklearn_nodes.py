@@ -121,6 +121,8 @@ class Nodes:
     @property
     def scores_asked(self) -> bool:
         """Whether a classifier around this one wants its decision function for probabilities."""
+        if not self._container.has_options(self.estimator, "raw_scores"):
+            return False
         asked = self._container.get_options(self.estimator, {"raw_scores": False})
         return bool(asked["raw_scores"])
 

@@ -22,15 +22,18 @@ def _holds_wrapped(estimator: Any) -> bool:
 
 
 def _inner(value: Any) -> Any:
-    """Return the estimator in a frozen one, or in a finished search."""
+    """Return the estimator in a frozen one, in a finished search, or in one that taught itself."""
     from sklearn.frozen import FrozenEstimator
     from sklearn.model_selection._search import BaseSearchCV
+    from sklearn.semi_supervised import SelfTrainingClassifier
 
     while True:
         if isinstance(value, FrozenEstimator):
             value = value.estimator
         elif isinstance(value, BaseSearchCV) and hasattr(value, "best_estimator_"):
             value = value.best_estimator_
+        elif isinstance(value, SelfTrainingClassifier) and hasattr(value, "estimator_"):
+            value = value.estimator_
         else:
             return value
 
