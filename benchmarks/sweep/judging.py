@@ -153,4 +153,4 @@ def _tied(
 def _chosen(labels: Array, classes: Sequence[Any]) -> Array:
     """Tell for n labels which of k classes each is, [n, k]."""
     known = np.asarray(classes).astype(object)
-    return np.asarray(labels).reshape(-1, 1).astype(object) == known[None, :]
+    return np.asarray(np.asarray(labels).reshape(-1, 1).astype(object) == known[None, :])

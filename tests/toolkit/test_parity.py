@@ -357,3 +357,19 @@ def test_many_leaves_are_visited_in_seconds():
     seen = certify(native, native, frame)
     assert seen.verdict == "passed"
     assert seen.coverage.leaves == seen.coverage.leaves_visited == 40_000
+
+
+def test_labels_of_another_type_are_a_verdict(iris):
+    """The graph names its classes '0', '1', '2', where the model's are numbers."""
+    from skl2onnx import to_onnx
+    from sklearn.tree import DecisionTreeClassifier
+
+    from modelport.parity.foreign import ForeignGraph
+
+    rows, labels = iris
+    model = DecisionTreeClassifier(max_depth=2, random_state=0)
+    proto = to_onnx(model.fit(rows, labels.astype(str)), rows.to_numpy(np.float32))
+    native = wrapped(DecisionTreeClassifier(max_depth=2, random_state=0).fit(rows, labels), rows)
+    graph = ForeignGraph(proto.SerializeToString(), native, rows)
+    seen = certify(native, graph, rows)
+    assert (seen.verdict, seen.fault) == ("failed", "converter")

@@ -19,7 +19,6 @@ from modelport.reports import Column, Conversion, Resolution, RuntimeSettings
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from modelport.models import ModelRef
 
@@ -188,7 +187,7 @@ def log_onnx(
     resolution: Resolution,
     conversion: Conversion,
     runtime: RuntimeSettings,
-    example: pd.DataFrame | None,
+    example: Any,
     beside: str,
     folder: str,
 ) -> str:

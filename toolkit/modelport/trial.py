@@ -16,8 +16,6 @@ from modelport.benchmarking.rounds import Loads, best_batch_size
 from modelport.reports import Benchmark, Conversion
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modelport.manifests import Manifest
     from modelport.render import Stages
 
@@ -80,7 +78,7 @@ class OfEndpoint:
             best_batch_size=best_batch_size(measured, "live"),
         )
 
-    def _example(self) -> pd.DataFrame | None:
+    def _example(self) -> Any:
         return tracking.input_example(self.folder) if self.folder else None
 
 

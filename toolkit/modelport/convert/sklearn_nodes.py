@@ -27,7 +27,7 @@ class Nodes:
         self._scope, self._operator, self._container = scope, operator, container
 
     def constant(self, values: Any) -> str:
-        """Add numbers (float64, int64 or text) of their own shape; return their name."""
+        """Add numbers of their own type and shape; return their name."""
         from onnx import helper
 
         array = np.asarray(values)
@@ -45,14 +45,8 @@ class Nodes:
             domain: The operator's domain.
             attributes: Its attributes.
         """
-        return self.split(kind, 1, *given, domain=domain, **attributes)[0]
-
-    def split(
-        self, kind: str, outputs: int, *given: Any, domain: str = "", **attributes: Any
-    ) -> list[str]:
-        """Add a node that makes several tensors; return their names."""
         inputs = [one if isinstance(one, str) else self.constant(one) for one in given]
-        made = [self._scope.get_unique_variable_name("made") for _ in range(outputs)]
+        made = str(self._scope.get_unique_variable_name("made"))
         name = self._scope.get_unique_operator_name(kind)
         self._container.add_node(kind, inputs, made, op_domain=domain, name=name, **attributes)
         return made

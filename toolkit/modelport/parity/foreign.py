@@ -122,12 +122,13 @@ def _class_order(given: list[Any] | None, classes: Any) -> list[int] | None:
     if given is None or classes is None or isinstance(classes, list):
         return None
     wanted = plain(classes).tolist()
-    if sorted(map(str, given)) != sorted(map(str, wanted)):
+    names = [str(label) for label in given]
+    if sorted(names) != sorted(map(str, wanted)):
         raise DataError(
             f"the graph's classes {given} are not the model's {wanted}",
             "certify the graph that was made of this model",
         )
-    return [given.index(label) for label in wanted]
+    return [names.index(str(label)) for label in wanted]
 
 
 def _matched_outputs(native: Answers, given: Answers) -> dict[str, str]:
