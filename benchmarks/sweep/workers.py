@@ -62,6 +62,8 @@ def carried(
 def _begin(root: str) -> None:
     """Give this process an MLflow store of its own, and quiet the libraries."""
     os.chdir(root)
+    for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        del os.environ[variable]  # such as the experiment of another store
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root}/mlflow-{os.getpid()}.db"
     warnings.simplefilter("ignore")

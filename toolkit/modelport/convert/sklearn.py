@@ -6,8 +6,8 @@ What the graph takes `sklearn_inputs` says; what skl2onnx needs to be told befor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,16 +169,15 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     if groves:
         estimator = sklearn_exact.exact(estimator)
     libraries = {"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__}
-    libraries |= _register_boosters(estimator)
-    _register_own()
     given, casts = sklearn_inputs.of(estimator, resolution)
     try:
-        proto = convert_sklearn(
-            estimator,
-            initial_types=given,
-            options=_options(estimator, native.task),
-            target_opset={"": skl2onnx.__max_supported_opset__, "ai.onnx.ml": _ML_OPSET},
-        )
+        with _own_converters(estimator) as boosters:
+            proto = convert_sklearn(
+                estimator,
+                initial_types=given,
+                options=_options(estimator, native.task),
+                target_opset={"": skl2onnx.__max_supported_opset__, "ai.onnx.ml": _ML_OPSET},
+            )
     except UnsupportedModel:
         raise
     except Exception as error:  # converters of any library raise what they like
@@ -199,13 +198,37 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     return Graph(
         onnx=proto.SerializeToString(),
         converter=f"skl2onnx {skl2onnx.__version__}",
-        libraries=libraries,
+        libraries=libraries | boosters,
     )
 
 
-@cache
+@contextmanager
+def _own_converters(estimator: Any) -> Iterator[dict[str, str]]:
+    """Let skl2onnx convert with ours, in this block alone: users convert in this process too.
+
+    Yields the versions of the boosting libraries that the model is made of.
+    """
+    from skl2onnx import _parse, _supported_operators
+    from skl2onnx.common import _registration
+
+    tables = (
+        _supported_operators.sklearn_operator_name_map,
+        _parse.sklearn_parsers_map,
+        _registration._converter_pool,
+        _registration._shape_calculator_pool,
+    )
+    before = [dict(table) for table in tables]
+    try:
+        _register_own()
+        yield _register_boosters(estimator)
+    finally:
+        for table, theirs in zip(tables, before, strict=True):
+            table.clear()
+            table.update(theirs)
+
+
 def _register_own() -> None:
-    """Tell skl2onnx of our own converters; once, as some go on to the one that they replace."""
+    """Tell skl2onnx of our own converters; some go on to the one that they replace."""
     for name in _OWN:
         import_module(f"modelport.convert.{name}").register()
 
