@@ -1,4 +1,4 @@
-"""The sweep in short: a dozen models on their way to the wire, and the judge that judges them."""
+"""The sweep in short: ten models on their way to the wire, and the judge that judges them."""
 
 import sys
 from importlib import import_module
@@ -16,12 +16,10 @@ from benchmarks.sweep import judging, report, tables  # noqa: E402
 from benchmarks.sweep.catalogue import catalogue, left_out  # noqa: E402
 from benchmarks.sweep.workers import carried  # noqa: E402
 
-DOZEN = {
+TEN = {
     "LogisticRegression, wine": "certified",
     "DecisionTreeClassifier, breast cancer": "certified",
-    "GaussianNB, wine": "certified",
     "LinearRegression, diabetes": "certified",
-    "DecisionTreeRegressor, diabetes": "certified",
     "KMeans, wine": "certified",
     "SGDOneClassSVM, breast cancer": "certified",
     "XGBClassifier, wine": "certified",
@@ -38,9 +36,9 @@ def own_home(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("own_home")
-def test_a_dozen_models_reach_the_wire(tmp_path):
-    verdicts = {verdict.name: verdict for verdict in carried(list(DOZEN), tmp_path, 2)}
-    assert {name: verdict.outcome for name, verdict in verdicts.items()} == DOZEN, "\n".join(
+def test_ten_models_reach_the_wire(tmp_path):
+    verdicts = {verdict.name: verdict for verdict in carried(list(TEN), tmp_path, 2)}
+    assert {name: verdict.outcome for name, verdict in verdicts.items()} == TEN, "\n".join(
         f"{verdict.name}: {verdict.reason}\n{verdict.trace}" for verdict in verdicts.values()
     )
     assert not any(verdict.wrongly_certified for verdict in verdicts.values())
