@@ -59,7 +59,7 @@ format: install ## Put the code into shape
 bench: install ## Measure the runtime against its rivals, and write the README's table (half an hour)
 	$(BIN)/python -m benchmarks --write-readme
 
-sweep: install ## Carry every kind of model from training to the wire; write docs/sweep.md (15 minutes)
+sweep: install ## Carry every kind of model from training to the wire; write docs/sweep.md (ten minutes)
 	$(BIN)/python -m benchmarks.sweep --write
 
 fuzz: install ## Send the runtime 100,000 damaged requests (some minutes)
