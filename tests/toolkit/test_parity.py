@@ -373,3 +373,23 @@ def test_labels_of_another_type_are_a_verdict(iris):
     graph = ForeignGraph(proto.SerializeToString(), native, rows)
     seen = certify(native, graph, rows)
     assert (seen.verdict, seen.fault) == ("failed", "converter")
+
+
+def test_rows_that_the_model_refuses_do_not_take_the_others_with_them():
+    """Some transformations take positive numbers alone; made-up rows hold others too."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    def positive(values):
+        if (np.asarray(values) <= 0).any():
+            raise ValueError("only positive numbers")
+        return values
+
+    rows = pd.DataFrame({"a": np.linspace(0.5, 9.5, 60), "b": np.linspace(8.0, 2.0, 60)})
+    model = make_pipeline(FunctionTransformer(positive), LogisticRegression())
+    native = sklearn_flavour.SklearnModel(model.fit(rows, rows["a"] > 4), takes_table=True)
+    certificate = parity.certify(native, native, [parity.Probe("data", rows)])
+    assert certificate.passed
+    assert 0 < certificate.rows["synthetic"] < 512
+    assert 0 < certificate.rows["extremes"] < 21

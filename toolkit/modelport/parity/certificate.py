@@ -29,7 +29,7 @@ from modelport.parity.compare import (
     reaches,
 )
 from modelport.parity.levels import plainly_seen
-from modelport.parity.probes import Probe, answered, edge_cases, synthetic
+from modelport.parity.probes import Probe, edge_cases, synthetic, taken
 from modelport.reports import Certificate, Coverage, DifferingRow
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _BATCH_SIZES = (1, 2, 7, 256)
 _SHOWN = 5
 _KEPT_FLIPS = 50
+_PARTS = 128  # into which made-up rows are split where the native model refuses some
 _REAL = ("data", "input example")
 _BREAKING = ("extremes", "missing", "categories", "unseen categories", "trees")
 _USUAL = (LABEL, PROBABILITIES, PREDICTION)
@@ -143,7 +144,7 @@ def _made(
     """Make the rows that no data hold, and say what they visit."""
     limits = settings().limits
     count = min(limits.synthetic_rows, _affordable(base) // 2)
-    made = [answered(native, "synthetic", synthetic(base, count))]
+    made = [taken(native, "synthetic", synthetic(base, count), _PARTS)]
     made += edge_cases(native, base, categories)
     if isinstance(base, np.ndarray):
         return made, Coverage()
@@ -156,7 +157,7 @@ def _made(
         limits.certified_thresholds,
     )
     if walked.rows:
-        made.append(answered(native, "trees", tables.join(walked.rows)))
+        made.append(taken(native, "trees", tables.join(walked.rows), _PARTS))
     coverage = Coverage(
         trees=walked.trees,
         leaves=walked.leaves,

@@ -57,7 +57,9 @@ def edge_cases(
         "categories": _categories(base, categories),
         "unseen categories": _unseen(base, categories),
     }
-    found = [_taken(native, origin, rows) for origin, rows in made.items() if len(rows)]
+    found = [
+        taken(native, origin, rows, 2 * len(rows)) for origin, rows in made.items() if len(rows)
+    ]
     return [probe for probe in found if len(probe.rows)]
 
 
@@ -128,6 +130,25 @@ def answered(native: NativeModel, origin: str, rows: Any) -> Probe:
         return Probe(origin, rows, native.answer(rows))
     except Exception:  # noqa: BLE001 - a model refuses with whatever its library raises
         return Probe(origin, tables.take(rows, slice(0, 0)))
+
+
+def taken(native: NativeModel, origin: str, rows: Any, parts: int) -> Probe:
+    """Return the rows that the native model answers: all at once, else half by half.
+
+    Args:
+        native: The model, which may refuse some rows, such as negative ones.
+        origin: Where the rows come from.
+        rows: The rows; at least one.
+        parts: Into so many parts they are split at the most; a part with a refused row is lost.
+    """
+    whole = answered(native, origin, rows)
+    if len(whole.rows) or parts < 2 or len(rows) < 2:
+        return whole
+    middle = len(rows) // 2
+    halves = (slice(0, middle), slice(middle, len(rows)))
+    found = [taken(native, origin, tables.take(rows, half), parts // 2) for half in halves]
+    kept = [one.rows for one in found if len(one.rows)]
+    return answered(native, origin, tables.join(kept)) if kept else whole
 
 
 def _invented_tensor(
@@ -266,13 +287,3 @@ def _extreme_tensors(base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         lambda: base[:1, ..., ::-1].copy(),
     ]
     return np.concatenate([fill() for fill in fills])
-
-
-def _taken(native: NativeModel, origin: str, rows: pd.DataFrame) -> Probe:
-    """Return the rows that the native model answers: all at once, else each on its own."""
-    whole = answered(native, origin, rows)
-    if len(whole.rows):
-        return whole
-    each = (answered(native, origin, rows.iloc[[place]]) for place in range(len(rows)))
-    kept = [one.rows for one in each if len(one.rows)]
-    return answered(native, origin, tables.join(kept)) if kept else whole
