@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 128  # of the data's own, for one column
 _MOST_THRESHOLDS = 4096
+_MOST_TOGETHER = 4096  # rows of several columns' values looked at in one call
 _BISECTIONS = 48  # halvings, from ten ranges of the data down to the 12th digit
 _REACH = 10.0  # how far beyond the data thresholds are looked for, in ranges of the data
 
@@ -208,24 +209,53 @@ def _looked_at(
 ) -> list[Levels]:
     """Vary one column at a time, and look at what the trees see."""
     found = []
-    for name, tried in values.items():
-        kept, seen = _seen(grove, row, name, tried)
-        features = np.flatnonzero(~(np.isnan(seen).all(axis=0) | (seen == seen[0]).all(axis=0)))
-        if len(features):
-            found.append(Levels(name, kept, features, seen[:, features]))
+    for names in _together(values):
+        for name, kept, seen in _seen(grove, row, {name: values[name] for name in names}):
+            constant = np.isnan(seen).all(axis=0) | (seen == seen[0]).all(axis=0)
+            features = np.flatnonzero(~constant)
+            if len(features):
+                found.append(Levels(name, kept, features, seen[:, features]))
     return found
 
 
+def _together(values: Mapping[Any, np.ndarray[Any, Any]]) -> list[list[Any]]:
+    """Group columns that are looked at in one call: a call costs much, of a wide table most."""
+    groups: list[list[Any]] = [[]]
+    rows = 0
+    for name, tried in values.items():
+        if rows and rows + len(tried) > _MOST_TOGETHER:
+            groups.append([])
+            rows = 0
+        groups[-1].append(name)
+        rows += len(tried)
+    return groups
+
+
 def _seen(
-    grove: Grove, row: pd.DataFrame, name: Any, tried: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the values that the model takes, and what its trees see of each."""
+    grove: Grove, row: pd.DataFrame, values: Mapping[Any, np.ndarray[Any, Any]]
+) -> list[tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Return by column the values that the model takes, and what its trees see of each."""
     try:
-        return tried, grove.matrix(with_values(tables.repeat(row, len(tried)), name, tried))
+        matrix = grove.matrix(tables.join([_varied(row, *item) for item in values.items()]))
     except Exception:  # noqa: BLE001 - a missing value may be what it refuses
-        kept = np.array([value for value in tried if value is not None and value == value])
-        kept = kept.astype(tried.dtype)
-        return kept, grove.matrix(with_values(tables.repeat(row, len(kept)), name, kept))
+        if len(values) == 1:
+            return [_without_gaps(grove, row, *item) for item in values.items()]
+        return [one for item in values.items() for one in _seen(grove, row, dict([item]))]
+    ends = np.cumsum([len(tried) for tried in values.values()])
+    parts = np.split(matrix, ends[:-1])
+    return [(*item, part) for item, part in zip(values.items(), parts, strict=True)]
+
+
+def _without_gaps(
+    grove: Grove, row: pd.DataFrame, name: Any, tried: np.ndarray[Any, Any]
+) -> tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    kept = np.array([value for value in tried if value is not None and value == value])
+    kept = kept.astype(tried.dtype)
+    return name, kept, grove.matrix(_varied(row, name, kept))
+
+
+def _varied(row: pd.DataFrame, name: Any, tried: np.ndarray[Any, Any]) -> pd.DataFrame:
+    return with_values(tables.repeat(row, len(tried)), name, tried)
 
 
 def with_values(frame: pd.DataFrame, name: Any, values: np.ndarray[Any, Any]) -> pd.DataFrame:
