@@ -42,13 +42,28 @@ def test_a_missing_target_names_the_columns_there_are(frame, tmp_path, as_file):
 def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
     with pytest.raises(UsageError, match="there is no file"):
         data.save("gone.csv", tmp_path / "x", None)
-    with pytest.raises(UsageError, match="neither CSV nor Parquet"):
+    with pytest.raises(UsageError, match="neither CSV, Parquet nor NumPy"):
         data.save("rows.xlsx", tmp_path / "x", None)
 
 
 def test_what_has_no_columns_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="data of type ndarray have no column names"):
-        data.save(np.zeros((2, 2)), tmp_path / "x", None)
+    with pytest.raises(UsageError, match="data of type list have no column names"):
+        data.save([[0.0, 1.0]], tmp_path / "x", None)
+
+
+def test_arrays_are_kept_as_what_they_are(tmp_path):
+    matrix = data.save(np.eye(3), tmp_path / "rows.parquet", None)
+    assert data.load(matrix, None).inputs.to_numpy().tolist() == np.eye(3).tolist()
+    images = np.arange(2 * 3 * 4.0).reshape(2, 3, 4)
+    kept = data.load(data.save(images, tmp_path / "rows.parquet", None), None).inputs
+    assert np.array_equal(kept, images)
+    np.savez(tmp_path / "labelled.npz", inputs=images, kind=np.array(["a", "b"]))
+    found = data.load(str(tmp_path / "labelled.npz"), "kind")
+    assert found.inputs.shape == (2, 3, 4)
+    assert found.labels.tolist() == ["a", "b"]
+    assert found.sample(1).inputs.shape == (1, 3, 4)
+    with pytest.raises(DataError, match="no column 'gone'"):
+        data.load(str(tmp_path / "labelled.npz"), "gone")
 
 
 def test_a_file_that_changed_is_read_anew(frame, tmp_path):

@@ -14,6 +14,7 @@ import modelport
 from modelport import cli, manifests, release, targets
 from modelport.errors import DataError, PredictionError, TargetError, UsageError
 from modelport.render import as_text
+from modelport.reports import Resolution
 from modelport_serving import contract
 
 pytestmark = pytest.mark.usefixtures("service")
@@ -169,6 +170,7 @@ def test_a_plan_says_whether_there_is_an_explainer():
 
 
 def test_an_explainer_is_not_deployed_without_rows_to_compare_with(model, tmp_path):
-    release._check_explainable(model[0])
+    known = Resolution(source="x", uri="x", flavour="sklearn")
+    release._check_explainable(known, model[0])
     with pytest.raises(DataError, match=r"no rows of a table .* pass --data, or deploy without"):
-        release._check_explainable(tmp_path)
+        release._check_explainable(known, tmp_path)
