@@ -89,28 +89,7 @@ __all__ = [
     "up",
 ]
 
-_HOMES = {
-    **dict.fromkeys(
-        ("Benchmark", "Certificate", "Explanation", "Plan", "Release", "Service", "Services"),
-        "modelport.views",
-    ),
-    **dict.fromkeys(
-        (
-            "benchmark",
-            "certify",
-            "delete",
-            "deploy",
-            "down",
-            "explain",
-            "plan",
-            "predict",
-            "services",
-            "status",
-            "up",
-        ),
-        "modelport.api",
-    ),
-}
+_VIEWS = {"Benchmark", "Certificate", "Explanation", "Plan", "Release", "Service", "Services"}
 
 
 def __getattr__(name: str) -> Any:
@@ -119,7 +98,11 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("modelport")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "modelport.errors")), name)
+    if name.islower():
+        home = "modelport.api"
+    else:
+        home = "modelport.views" if name in _VIEWS else "modelport.errors"
+    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

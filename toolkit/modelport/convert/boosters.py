@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelport.convert import graphs
-from modelport.convert.base import LABEL, PREDICTION, PROBABILITIES, Answers, Rows
+from modelport.convert.base import (
+    LABEL,
+    PREDICTION,
+    PROBABILITIES,
+    Answers,
+    Graph,
+    Rows,
+    Task,
+)
 from modelport.errors import UnsupportedModel
 from modelport.extras import require
 
@@ -26,6 +34,48 @@ _OPSET = 17
 
 Categories = Mapping[str, Sequence[Any]]
 """The categories of pandas' category columns, in the order of their codes."""
+
+
+class BoosterModel:
+    """A Booster, or one of the classes with scikit-learn's interface.
+
+    Args:
+        estimator: The model.
+        booster: The Booster in it; the model itself, if it is one.
+        classes: What that Booster's objective tells apart; None if it does not classify.
+    """
+
+    def __init__(self, estimator: Any, booster: Any, classes: np.ndarray[Any, Any] | None) -> None:
+        self.estimator = estimator
+        self.booster = booster
+        self.classes: np.ndarray[Any, Any] | None = None
+        if hasattr(estimator, "predict_proba"):
+            self.classes = np.asarray(estimator.classes_)
+        elif estimator is booster:
+            self.classes = classes
+        self.task: Task = "regression" if self.classes is None else "classification"
+
+    def answer(self, rows: Rows) -> Answers:
+        """Answer n rows: label [n] and probabilities [n, classes], or prediction."""
+        predicted = np.asarray(self.predict(rows))
+        if self.classes is None:
+            return {PREDICTION: predicted}
+        if self.estimator is self.booster:
+            return labelled(predicted, self.classes)
+        return {LABEL: predicted, PROBABILITIES: self.estimator.predict_proba(rows)}
+
+    def predict(self, rows: Rows) -> Any:
+        """Answer as the model's own `predict` does."""
+        return self.estimator.predict(rows)
+
+    def categories(self) -> Categories:
+        """Return the categories of pandas' category columns, in the order of their codes."""
+        return self.encoded
+
+    @property
+    def encoded(self) -> Categories:
+        """The same, found once."""
+        raise NotImplementedError
 
 
 def labelled(shares: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> Answers:
@@ -76,6 +126,18 @@ def finish(proto: Any, classes: np.ndarray[Any, Any] | None) -> Any:
         if classes.dtype == bool:
             graphs.cast_output(graph, LABEL, TensorProto.BOOL)
     return proto
+
+
+def converted(
+    proto: Any, resolution: Resolution, encoded: Categories, libraries: dict[str, str]
+) -> Graph:
+    """Return what onnxmltools made of a model, with the signature's columns as its inputs."""
+    take_columns(proto, resolution, encoded)
+    return Graph(
+        onnx=proto.SerializeToString(),
+        converter=f"onnxmltools {onnxmltools().__version__}",
+        libraries=libraries,
+    )
 
 
 def take_columns(proto: Any, resolution: Resolution, categories: Categories) -> None:

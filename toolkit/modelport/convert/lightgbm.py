@@ -18,14 +18,8 @@ import numpy as np
 from modelport import tracking
 from modelport.convert import boosters
 from modelport.convert.base import (
-    LABEL,
-    PREDICTION,
-    PROBABILITIES,
-    Answers,
     Graph,
     NativeModel,
-    Rows,
-    Task,
     first_line,
 )
 from modelport.convert.trees import LEAF, Grove, Tree
@@ -35,41 +29,18 @@ if TYPE_CHECKING:
     from modelport.reports import Resolution
 
 
-class LightgbmModel:
+class LightgbmModel(boosters.BoosterModel):
     """A Booster, or one of the classes with scikit-learn's interface."""
 
     def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
-        self.booster = _booster(estimator)
-        self.classes: np.ndarray[Any, Any] | None = None
-        if hasattr(estimator, "predict_proba"):
-            self.classes = np.asarray(estimator.classes_)
-        elif estimator is self.booster:
-            self.classes = _classes(self.booster)
-        self.task: Task = "regression" if self.classes is None else "classification"
-
-    def answer(self, rows: Rows) -> Answers:
-        """Answer n rows: label [n] and probabilities [n, classes], or prediction."""
-        predicted = np.asarray(self.predict(rows))
-        if self.classes is None:
-            return {PREDICTION: predicted}
-        if self.estimator is self.booster:
-            return boosters.labelled(predicted, self.classes)
-        return {LABEL: predicted, PROBABILITIES: self.estimator.predict_proba(rows)}
-
-    def predict(self, rows: Rows) -> Any:
-        """Answer as the model's own `predict` does."""
-        return self.estimator.predict(rows)
+        booster = _booster(estimator)
+        super().__init__(estimator, booster, _classes(booster))
 
     def groves(self) -> Sequence[Grove]:
         """Return the trees; LightGBM compares in float64."""
         model = self.booster.dump_model()
         trees = tuple(_tree(tree["tree_structure"]) for tree in model["tree_info"])
         return (Grove(trees, lambda rows: boosters.matrix(rows, self.encoded), np.float64),)
-
-    def categories(self) -> Mapping[str, Sequence[Any]]:
-        """Return the categories of pandas' category columns."""
-        return self.encoded
 
     @cached_property
     def encoded(self) -> boosters.Categories:
@@ -91,12 +62,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     """Convert with onnxmltools."""
     assert isinstance(native, LightgbmModel)  # noqa: S101 - `load` made it
     proto = graph(native.estimator, native.booster.num_feature())
-    boosters.take_columns(proto, resolution, native.encoded)
-    return Graph(
-        onnx=proto.SerializeToString(),
-        converter=f"onnxmltools {boosters.onnxmltools().__version__}",
-        libraries=libraries(),
-    )
+    return boosters.converted(proto, resolution, native.encoded, libraries())
 
 
 def graph(estimator: Any, width: int) -> Any:

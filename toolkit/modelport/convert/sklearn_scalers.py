@@ -34,12 +34,21 @@ def operations(step: Any) -> Steps | None:
 
 
 def _standard(scaler: Any) -> Steps:
-    steps: Steps = []
-    if scaler.with_mean:
-        steps.append(("Sub", scaler.mean_))
-    if scaler.with_std:
-        steps.append(("Div", scaler.scale_))
-    return steps
+    return _centred(
+        scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None
+    )
+
+
+def _robust(scaler: Any) -> Steps:
+    return _centred(
+        scaler.center_ if scaler.with_centering else None,
+        scaler.scale_ if scaler.with_scaling else None,
+    )
+
+
+def _centred(center: Any, scale: Any) -> Steps:
+    steps = [("Sub", center), ("Div", scale)]
+    return [(name, values) for name, values in steps if values is not None]
 
 
 def _min_max(scaler: Any) -> Steps:
@@ -53,15 +62,6 @@ def _min_max(scaler: Any) -> Steps:
 def _max_abs(scaler: Any) -> Steps:
     clip: Steps = [("Max", np.array([-1.0])), ("Min", np.array([1.0]))]
     return [("Div", scaler.scale_), *(clip if getattr(scaler, "clip", False) else [])]
-
-
-def _robust(scaler: Any) -> Steps:
-    steps: Steps = []
-    if scaler.with_centering:
-        steps.append(("Sub", scaler.center_))
-    if scaler.with_scaling:
-        steps.append(("Div", scaler.scale_))
-    return steps
 
 
 _STEPS = {

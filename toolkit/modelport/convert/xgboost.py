@@ -17,14 +17,9 @@ import numpy as np
 from modelport import tracking
 from modelport.convert import boosters
 from modelport.convert.base import (
-    LABEL,
-    PREDICTION,
-    PROBABILITIES,
-    Answers,
     Graph,
     NativeModel,
     Rows,
-    Task,
     first_line,
 )
 from modelport.convert.trees import LEAF, Grove, Tree
@@ -52,28 +47,14 @@ _CONVERTED = {
 }
 
 
-class XgboostModel:
+class XgboostModel(boosters.BoosterModel):
     """A Booster, or one of the classes with scikit-learn's interface."""
 
     def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
-        self.booster = _booster(estimator)
-        objective, classes = _described(self.booster)
-        self.classes: np.ndarray[Any, Any] | None = None
-        if hasattr(estimator, "predict_proba"):
-            self.classes = np.asarray(estimator.classes_)
-        elif estimator is self.booster and objective in _CLASSIFIES:
-            self.classes = np.arange(max(classes, 2))
-        self.task: Task = "regression" if self.classes is None else "classification"
-
-    def answer(self, rows: Rows) -> Answers:
-        """Answer n rows: label [n] and probabilities [n, classes], or prediction."""
-        predicted = np.asarray(self.predict(rows))
-        if self.classes is None:
-            return {PREDICTION: predicted}
-        if self.estimator is self.booster:
-            return boosters.labelled(predicted, self.classes)
-        return {LABEL: predicted, PROBABILITIES: self.estimator.predict_proba(rows)}
+        booster = _booster(estimator)
+        objective, classes = _described(booster)
+        told = np.arange(max(classes, 2)) if objective in _CLASSIFIES else None
+        super().__init__(estimator, booster, told)
 
     def predict(self, rows: Rows) -> Any:
         """Answer as the model's own `predict` does."""
@@ -92,10 +73,6 @@ class XgboostModel:
         if not found:
             return ()
         return (Grove(found, lambda rows: boosters.matrix(rows, self.encoded)),)
-
-    def categories(self) -> Mapping[str, Sequence[Any]]:
-        """Return the categories of pandas' category columns."""
-        return self.encoded
 
     @cached_property
     def encoded(self) -> boosters.Categories:
@@ -116,12 +93,7 @@ def convert(native: NativeModel, resolution: Resolution) -> Graph:
     """Convert with onnxmltools."""
     assert isinstance(native, XgboostModel)  # noqa: S101 - `load` made it
     proto = graph(native.estimator, native.booster.num_features())
-    boosters.take_columns(proto, resolution, native.encoded)
-    return Graph(
-        onnx=proto.SerializeToString(),
-        converter=f"onnxmltools {boosters.onnxmltools().__version__}",
-        libraries=libraries(),
-    )
+    return boosters.converted(proto, resolution, native.encoded, libraries())
 
 
 def graph(estimator: Any, width: int) -> Any:
