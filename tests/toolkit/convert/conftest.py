@@ -59,7 +59,7 @@ def optimised():
 
 
 @pytest.fixture
-def certified():
+def assert_certified():
     """Converts a native model, and returns it once it has passed its certificate on the rows."""
     return certify
 

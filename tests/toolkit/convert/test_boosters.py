@@ -85,28 +85,28 @@ def assert_same_leaves(native, rows):
 
 @pytest.mark.parametrize("holes", [False, True], ids=["whole", "holes"])
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_classifier(name, holes, iris, certified):
+def test_a_classifier(name, holes, iris, assert_certified):
     flavour, estimator = CLASSIFIERS[name]
     rows, labels = iris
     if holes:
         rows = rows.mask(np.random.default_rng(0).random(rows.shape) < 0.2)
     native = MODELS[flavour](estimator.fit(rows, labels))
-    model = certified(flavour, native, rows)
+    model = assert_certified(flavour, native, rows)
     assert [(t.name, t.shape) for t in model.inputs] == [("input", (-1, 4))]
     assert model.outputs[1].shape == (-1, 3)
     assert_same_leaves(native, rows)
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
-def test_a_regressor(name, diabetes, certified):
+def test_a_regressor(name, diabetes, assert_certified):
     flavour, estimator = REGRESSORS[name]
     native = MODELS[flavour](estimator.fit(*diabetes))
-    certified(flavour, native, diabetes[0])
+    assert_certified(flavour, native, diabetes[0])
     assert_same_leaves(native, diabetes[0])
 
 
 @pytest.mark.parametrize("objective", BOOSTERS)
-def test_a_booster_answers_what_its_objective_means(objective, iris, certified):
+def test_a_booster_answers_what_its_objective_means(objective, iris, assert_certified):
     rows, labels = iris[0], (iris[1] == 0).astype(int)
     if ":" in objective:
         matrix = xgboost.DMatrix(rows, labels)
@@ -116,7 +116,7 @@ def test_a_booster_answers_what_its_objective_means(objective, iris, certified):
         given = {"objective": objective, "verbose": -1}
         native = light.LightgbmModel(lightgbm.train(given, lightgbm.Dataset(rows, labels), 4))
         flavour = light
-    model = certified(flavour, native, rows)
+    model = assert_certified(flavour, native, rows)
     assert [tensor.name for tensor in model.outputs] == BOOSTERS[objective]
 
 
@@ -125,23 +125,23 @@ def test_a_booster_answers_what_its_objective_means(objective, iris, certified):
     [(extreme, xgboost.XGBRanker(**SMALL)), (light, lightgbm.LGBMRanker(**LEAVES))],
     ids=["xgboost", "lightgbm"],
 )
-def test_a_ranker_has_scores(flavour, estimator, iris, certified):
+def test_a_ranker_has_scores(flavour, estimator, iris, assert_certified):
     groups = {"group": [50, 50, 50]}
     native = MODELS[flavour](estimator.fit(*iris, **groups))
-    certified(flavour, native, iris[0])
+    assert_certified(flavour, native, iris[0])
 
 
-def test_several_targets_of_xgboost(diabetes, certified):
+def test_several_targets_of_xgboost(diabetes, assert_certified):
     both = np.column_stack([diabetes[1], -diabetes[1]])
     native = extreme.XgboostModel(xgboost.XGBRegressor(**SMALL).fit(diabetes[0], both))
-    certified(extreme, native, diabetes[0])
+    assert_certified(extreme, native, diabetes[0])
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "catboost"])
-def test_labels_of_text_stay_text(name, iris, certified):
+def test_labels_of_text_stay_text(name, iris, assert_certified):
     flavour, estimator = CLASSIFIERS[name]
     names = np.array(["setosa", "versicolor", "virginica"])[iris[1]]
-    model = certified(flavour, MODELS[flavour](estimator.fit(iris[0], names)), iris[0])
+    model = assert_certified(flavour, MODELS[flavour](estimator.fit(iris[0], names)), iris[0])
     assert model.outputs[0].datatype == "BYTES"
 
 
@@ -201,21 +201,21 @@ def test_what_is_not_converted_right_is_refused(reason, iris, resolved):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_part_of_a_pipeline(name, iris, certified):
+def test_a_part_of_a_pipeline(name, iris, assert_certified):
     same = FunctionTransformer()
     native = pipelines.SklearnModel(
         make_pipeline(same, CLASSIFIERS[name][1]).fit(*iris), takes_table=True
     )
-    certified(pipelines, native, iris[0])
+    assert_certified(pipelines, native, iris[0])
 
 
-def test_a_part_of_an_ensemble(iris, certified):
+def test_a_part_of_an_ensemble(iris, assert_certified):
     members = [(name.replace(" ", ""), CLASSIFIERS[name][1]) for name in ("xgboost", "lightgbm")]
     native = pipelines.SklearnModel(StackingClassifier(members, cv=2).fit(*iris), takes_table=True)
-    certified(pipelines, native, iris[0])
+    assert_certified(pipelines, native, iris[0])
 
 
-def test_lightgbm_values_on_a_threshold_go_as_in_float64(certified):
+def test_lightgbm_values_on_a_threshold_go_as_in_float64(assert_certified):
     """0.8 is at most 0.8000000000000002, and so is its float32 at most the nearest of that."""
     from sklearn.datasets import load_wine
 
@@ -223,6 +223,6 @@ def test_lightgbm_values_on_a_threshold_go_as_in_float64(certified):
     rows, training = rows[["hue", "ash"]], rows.index % 3 != 0
     model = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, n_jobs=1)
     native = light.LightgbmModel(model.fit(rows[training], labels[training]))
-    converted = certified(light, native, rows[~training])
+    converted = assert_certified(light, native, rows[~training])
     expected = native.answer(rows)["probabilities"]
     np.testing.assert_allclose(converted.answer(rows)["probabilities"], expected, atol=1e-6)

@@ -48,7 +48,7 @@ def noise(*shape):
     return np.random.default_rng(0).random(shape).astype(np.float32)
 
 
-def test_a_module_answers_batches_of_any_size(tmp_path, certified, store):
+def test_a_module_answers_batches_of_any_size(tmp_path, assert_certified, store):
     images = noise(7, 3, 8, 8)
     network = Network().train()
     with torch.no_grad():
@@ -66,14 +66,14 @@ def test_a_module_answers_batches_of_any_size(tmp_path, certified, store):
     assert resolution.flavour == "pytorch"
     native = flavour("pytorch").load(tmp_path, resolution)
     assert not native.estimator.training
-    model = certified(pytorch, native, images)
+    model = assert_certified(pytorch, native, images)
     assert [(t.name, t.shape) for t in model.inputs] == [("input", (-1, 3, 8, 8))]
     assert model.answer(images[:3])["prediction"].shape == (3, 5)
 
 
-def test_outputs_keep_their_names_and_a_table_is_one_tensor(certified):
+def test_outputs_keep_their_names_and_a_table_is_one_tensor(assert_certified):
     rows = pd.DataFrame(noise(9, 4).astype(float), columns=list("abcd"))
-    model = certified(pytorch, pytorch.PytorchModel(Heads().eval()), rows)
+    model = assert_certified(pytorch, pytorch.PytorchModel(Heads().eval()), rows)
     assert [tensor.name for tensor in model.outputs] == ["scores", "shares"]
 
 
@@ -100,7 +100,7 @@ def test_without_a_signature_nobody_knows_the_shape(resolved):
         pytorch.convert(pytorch.PytorchModel(Heads().eval()), unknown)
 
 
-def test_a_keras_model(tmp_path, certified):
+def test_a_keras_model(tmp_path, assert_certified):
     images = noise(5, 8, 8, 3)
     model = keras.Sequential(
         [
@@ -120,7 +120,7 @@ def test_a_keras_model(tmp_path, certified):
         pip_requirements=["keras"],
     )
     native = keras_flavour.load(tmp_path / "model", None)
-    converted = certified(keras_flavour, native, images)
+    converted = assert_certified(keras_flavour, native, images)
     assert [(t.name, t.shape) for t in converted.inputs] == [("input", (-1, 8, 8, 3))]
     np.testing.assert_allclose(converted.predict(images), answers, atol=1e-5)
 

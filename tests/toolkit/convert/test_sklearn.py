@@ -61,45 +61,45 @@ def fitted(estimator, *given):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_classifier_has_labels_and_probabilities(name, iris, certified):
-    model = certified(flavour, fitted(CLASSIFIERS[name], *iris), iris[0])
+def test_a_classifier_has_labels_and_probabilities(name, iris, assert_certified):
+    model = assert_certified(flavour, fitted(CLASSIFIERS[name], *iris), iris[0])
     assert [(t.name, t.datatype, t.shape) for t in model.inputs] == [("input", "FP32", (-1, 4))]
     assert [tensor.name for tensor in model.outputs] == ["label", "probabilities"]
 
 
 @pytest.mark.parametrize("name", WITHOUT_PROBABILITIES)
-def test_a_classifier_without_probabilities_has_labels(name, iris, certified):
-    model = certified(flavour, fitted(WITHOUT_PROBABILITIES[name], *iris), iris[0])
+def test_a_classifier_without_probabilities_has_labels(name, iris, assert_certified):
+    model = assert_certified(flavour, fitted(WITHOUT_PROBABILITIES[name], *iris), iris[0])
     assert [tensor.name for tensor in model.outputs] == ["label"]
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
-def test_a_regressor_has_a_prediction(name, diabetes, certified):
-    model = certified(flavour, fitted(REGRESSORS[name], *diabetes), diabetes[0])
+def test_a_regressor_has_a_prediction(name, diabetes, assert_certified):
+    model = assert_certified(flavour, fitted(REGRESSORS[name], *diabetes), diabetes[0])
     assert [tensor.name for tensor in model.outputs] == ["prediction"]
 
 
-def test_labels_keep_their_type(iris, certified):
+def test_labels_keep_their_type(iris, assert_certified):
     rows, labels = iris
     names = np.array(["setosa", "versicolor", "virginica"])[labels]
-    model = certified(flavour, fitted(logistic(), rows, names), rows)
+    model = assert_certified(flavour, fitted(logistic(), rows, names), rows)
     assert model.outputs[0].datatype == "BYTES"
     assert set(model.answer(rows)["label"]) == set(names)
-    model = certified(flavour, fitted(logistic(), rows, labels == 0), rows)
+    model = assert_certified(flavour, fitted(logistic(), rows, labels == 0), rows)
     assert model.answer(rows)["label"].dtype == bool
 
 
-def test_a_clusterer_predicts_clusters(iris, certified):
+def test_a_clusterer_predicts_clusters(iris, assert_certified):
     native = fitted(cluster.KMeans(3, n_init=1, random_state=0), iris[0])
-    model = certified(flavour, native, iris[0])
+    model = assert_certified(flavour, native, iris[0])
     assert model.outputs[0].datatype == "INT64"
 
 
 @pytest.mark.parametrize(
     "estimator", [ensemble.IsolationForest(n_estimators=9, random_state=0), svm.OneClassSVM()]
 )
-def test_an_outlier_detector_has_scores(estimator, iris, certified):
-    model = certified(flavour, fitted(estimator, iris[0]), iris[0])
+def test_an_outlier_detector_has_scores(estimator, iris, assert_certified):
+    model = assert_certified(flavour, fitted(estimator, iris[0]), iris[0])
     answers = model.answer(iris[0])
     assert set(answers["prediction"].ravel()) == {-1, 1}
     assert ((answers["scores"] < 0) == (answers["prediction"] == -1)).all()
@@ -112,10 +112,10 @@ def test_an_outlier_detector_has_scores(estimator, iris, certified):
         multioutput.MultiOutputClassifier(logistic()),
     ],
 )
-def test_every_target_has_outputs_of_its_own(estimator, iris, certified):
+def test_every_target_has_outputs_of_its_own(estimator, iris, assert_certified):
     rows, labels = iris
     targets = np.column_stack([labels, rows["sepal width (cm)"] > 3]).astype(int)
-    model = certified(flavour, fitted(estimator, rows, targets), rows)
+    model = assert_certified(flavour, fitted(estimator, rows, targets), rows)
     assert [(tensor.name, tensor.shape[1:]) for tensor in model.outputs] == [
         ("label_0", ()),
         ("label_1", ()),
@@ -124,10 +124,10 @@ def test_every_target_has_outputs_of_its_own(estimator, iris, certified):
     ]
 
 
-def test_several_targets_are_regressed_at_once(diabetes, certified):
+def test_several_targets_are_regressed_at_once(diabetes, assert_certified):
     rows, target = diabetes
     both = np.column_stack([target, -target])
-    model = certified(flavour, fitted(linear_model.LinearRegression(), rows, both), rows)
+    model = assert_certified(flavour, fitted(linear_model.LinearRegression(), rows, both), rows)
     assert model.answer(rows)["prediction"].shape == (len(rows), 2)
 
 
@@ -138,17 +138,17 @@ def test_several_targets_are_regressed_at_once(diabetes, certified):
         ensemble.HistGradientBoostingClassifier(max_iter=5),
     ],
 )
-def test_missing_numbers_go_where_the_trees_send_them(estimator, iris, certified):
+def test_missing_numbers_go_where_the_trees_send_them(estimator, iris, assert_certified):
     rows, labels = iris
     rows = rows.mask(np.random.default_rng(0).random(rows.shape) < 0.2)
-    certified(flavour, fitted(estimator, rows, labels), rows)
+    assert_certified(flavour, fitted(estimator, rows, labels), rows)
 
 
-def test_an_array_stays_one_tensor(iris, certified):
+def test_an_array_stays_one_tensor(iris, assert_certified):
     rows, labels = iris
     array = rows.to_numpy(dtype=np.float32)
     native = flavour.SklearnModel(logistic().fit(array, labels), takes_table=False)
-    assert [t.name for t in certified(flavour, native, array).inputs] == ["input"]
+    assert [t.name for t in assert_certified(flavour, native, array).inputs] == ["input"]
 
 
 def test_a_gaussian_process_computes_in_float64(diabetes, resolved, optimised):

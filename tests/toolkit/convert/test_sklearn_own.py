@@ -111,25 +111,25 @@ REGRESSORS = {
 
 
 @pytest.mark.parametrize("name", TWO_CLASSES)
-def test_of_two_classes(name, cancer, certified):
-    certified(flavour, fitted(TWO_CLASSES[name], *cancer), cancer[0])
+def test_of_two_classes(name, cancer, assert_certified):
+    assert_certified(flavour, fitted(TWO_CLASSES[name], *cancer), cancer[0])
 
 
 @pytest.mark.parametrize("name", THREE_CLASSES)
-def test_of_three_classes(name, iris, certified):
+def test_of_three_classes(name, iris, assert_certified):
     rows, labels = iris
     names = np.array(["setosa", "versicolor", "virginica"])[labels]
-    certified(flavour, fitted(THREE_CLASSES[name], rows, names), rows)
+    assert_certified(flavour, fitted(THREE_CLASSES[name], rows, names), rows)
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
-def test_of_numbers(name, diabetes, certified):
-    certified(flavour, fitted(REGRESSORS[name], *diabetes), diabetes[0])
+def test_of_numbers(name, diabetes, assert_certified):
+    assert_certified(flavour, fitted(REGRESSORS[name], *diabetes), diabetes[0])
 
 
-def test_a_threshold_moves_labels_and_not_probabilities(cancer, certified):
+def test_a_threshold_moves_labels_and_not_probabilities(cancer, assert_certified):
     rows, labels = cancer
-    model = certified(flavour, fitted(TWO_CLASSES["threshold"], rows, labels), rows)
+    model = assert_certified(flavour, fitted(TWO_CLASSES["threshold"], rows, labels), rows)
     answers = model.answer(rows)
     shares = answers["probabilities"][:, 1]
     assert ((shares > 0.31) & (shares < 0.49)).any()
@@ -137,10 +137,10 @@ def test_a_threshold_moves_labels_and_not_probabilities(cancer, certified):
 
 
 @pytest.mark.parametrize("bounds", ["nan", "clip"])
-def test_isotonic_lines_within_and_out_of_bounds(bounds, diabetes, certified):
+def test_isotonic_lines_within_and_out_of_bounds(bounds, diabetes, assert_certified):
     rows, target = diabetes[0][["bmi"]], diabetes[1]
     native = fitted(isotonic.IsotonicRegression(out_of_bounds=bounds), rows[:300], target[:300])
-    model = certified(flavour, native, rows)
+    model = assert_certified(flavour, native, rows)
     outside = pd.DataFrame({"bmi": [rows["bmi"].min() - 1, rows["bmi"].max() + 1]})
     expected = native.predict(outside)
     np.testing.assert_allclose(model.predict(outside).ravel(), expected, rtol=1e-6)
@@ -148,14 +148,14 @@ def test_isotonic_lines_within_and_out_of_bounds(bounds, diabetes, certified):
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "poly", "sigmoid", "linear"])
-def test_one_class_machines(kernel, cancer, certified):
-    certified(flavour, fitted(svm.OneClassSVM(kernel=kernel), *cancer), cancer[0])
+def test_one_class_machines(kernel, cancer, assert_certified):
+    assert_certified(flavour, fitted(svm.OneClassSVM(kernel=kernel), *cancer), cancer[0])
 
 
-def test_a_frozen_estimator_however_deep(iris, certified):
+def test_a_frozen_estimator_however_deep(iris, assert_certified):
     kept = frozen.FrozenEstimator(logistic().fit(*iris))
-    certified(flavour, fitted(calibration.CalibratedClassifierCV(kept), *iris), iris[0])
-    certified(flavour, fitted(scaled(kept), *iris), iris[0])
+    assert_certified(flavour, fitted(calibration.CalibratedClassifierCV(kept), *iris), iris[0])
+    assert_certified(flavour, fitted(scaled(kept), *iris), iris[0])
 
 
 @pytest.mark.parametrize(
@@ -197,13 +197,13 @@ def test_a_regressor_that_cannot_be_right_is_refused(model, reason, diabetes, re
         flavour.convert(fitted(model, rows, diabetes[1]), resolved(rows))
 
 
-def test_forests_undecided_between_two_classes_say_the_first(cancer, certified):
+def test_forests_undecided_between_two_classes_say_the_first(cancer, assert_certified):
     assert sklearn_forests.excess(20) > 0
     assert sklearn_forests.excess(21) == sklearn_forests.excess(100) == 0
     rows, labels = cancer
     forest = ensemble.RandomForestClassifier(20, random_state=0)
     native = fitted(forest, rows, labels)
-    model = certified(flavour, native, rows)
+    model = assert_certified(flavour, native, rows)
     rng = np.random.default_rng(0)
     one, other = rows.sample(4000, replace=True, random_state=1), rows.sample(4000, replace=True)
     mixed = np.where(rng.random(one.shape) < 0.5, one, other).astype(np.float32)
@@ -213,7 +213,7 @@ def test_forests_undecided_between_two_classes_say_the_first(cancer, certified):
     assert (model.answer(fresh)["label"][tied] == 0).all()
 
 
-def test_decimals_behind_a_scaler_go_as_in_float64(certified):
+def test_decimals_behind_a_scaler_go_as_in_float64(assert_certified):
     """Validation rows lie in the middle between trained ones, where the trees have thresholds."""
     rng = np.random.default_rng(0)
     rows = pd.DataFrame(
@@ -230,46 +230,50 @@ def test_decimals_behind_a_scaler_go_as_in_float64(certified):
         (preprocessing.OneHotEncoder(sparse_output=False), ["town"]), (numbers, ["size", "rooms"])
     )
     forest = ensemble.RandomForestRegressor(9, random_state=0)
-    model = certified(flavour, fitted(make_pipeline(encode, forest), rows, target), between)
+    model = assert_certified(flavour, fitted(make_pipeline(encode, forest), rows, target), between)
     types = {tensor.name: tensor.datatype for tensor in model.inputs}
     assert types == {"town": "BYTES", "size": "FP64", "rooms": "INT64"}
     alone = between.drop(columns="town")
     native = fitted(scaled(forest), rows.drop(columns="town"), target)
-    assert [one.datatype for one in certified(flavour, native, alone).inputs] == ["FP64"]
+    assert [one.datatype for one in assert_certified(flavour, native, alone).inputs] == ["FP64"]
 
 
-def test_rare_categories_and_unknown_ones_are_one(homes, certified):
+def test_rare_categories_and_unknown_ones_are_one(homes, assert_certified):
     rows, labels = homes
     rows = rows[["town", "rooms"]].assign(town=rows["town"].where(rows.index % 40 > 0, "Bern"))
     encoder = preprocessing.OneHotEncoder(
         handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False
     )
-    model = certified(flavour, fitted(make_pipeline(encoder, small_tree()), rows, labels), rows)
+    model = assert_certified(
+        flavour, fitted(make_pipeline(encoder, small_tree()), rows, labels), rows
+    )
     unknown = rows.assign(town="Paris")
     rare = rows.assign(town="Bern")
     assert (model.answer(unknown)["label"] == model.answer(rare)["label"]).all()
 
 
-def test_an_indicator_tells_what_was_missing(homes, certified):
+def test_an_indicator_tells_what_was_missing(homes, assert_certified):
     rows, labels = homes
     rows = rows[["area", "rooms"]].assign(empty=rows["area"])
     marked = make_pipeline(SimpleImputer(add_indicator=True), small_tree())
-    certified(flavour, fitted(marked, rows, labels), rows)
+    assert_certified(flavour, fitted(marked, rows, labels), rows)
 
 
-def test_a_constant_for_missing_numbers(homes, certified):
+def test_a_constant_for_missing_numbers(homes, assert_certified):
     rows, labels = homes
     filled = make_pipeline(SimpleImputer(strategy="constant", fill_value=-1.0), logistic())
-    certified(flavour, fitted(filled, rows[["area", "rooms"]], labels), rows[["area", "rooms"]])
+    assert_certified(
+        flavour, fitted(filled, rows[["area", "rooms"]], labels), rows[["area", "rooms"]]
+    )
 
 
 @pytest.mark.parametrize("vectorizer", [TfidfVectorizer(), CountVectorizer()])
-def test_words_of_any_language(vectorizer, certified):
+def test_words_of_any_language(vectorizer, assert_certified):
     said = ["A cat slept", "UN ÉTÉ chaud", "the résumé of a cat", "été, été!"] * 5
     rows = pd.DataFrame({"said": said})
     words = compose.make_column_transformer((vectorizer, "said"))
     native = fitted(make_pipeline(words, logistic()), rows, [0, 1, 0, 1] * 5)
-    model = certified(flavour, native, rows)
+    model = assert_certified(flavour, native, rows)
     assert list(model.answer(rows)["label"]) == [0, 1, 0, 1] * 5
 
 
@@ -283,7 +287,7 @@ def test_a_chain_answers_every_target_natively(iris):
     np.testing.assert_allclose(answers["probabilities_1"], np.column_stack([1 - second, second]))
 
 
-def test_missing_values_find_trees_that_differ_in_little(certified):
+def test_missing_values_find_trees_that_differ_in_little(assert_certified):
     """Thresholds of a millionth and less, which trees of one shape must not be confused by."""
     rng = np.random.default_rng(0)
     rows = pd.DataFrame(rng.normal(size=(300, 2)) * 1e-7, columns=["a", "b"])
@@ -291,6 +295,6 @@ def test_missing_values_find_trees_that_differ_in_little(certified):
     rows = rows.mask(rng.random(rows.shape) < 0.3)
     labels = (labels ^ rows["a"].isna()).astype(int)
     stumps = ensemble.RandomForestClassifier(31, max_depth=1, random_state=0)
-    certified(flavour, fitted(stumps, rows, labels), rows)
+    assert_certified(flavour, fitted(stumps, rows, labels), rows)
     some = ensemble.BaggingClassifier(small_tree(), 9, max_features=0.5, random_state=0)
-    certified(flavour, fitted(some, rows, labels), rows)
+    assert_certified(flavour, fitted(some, rows, labels), rows)

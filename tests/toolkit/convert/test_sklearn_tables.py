@@ -64,10 +64,10 @@ def fitted(estimator, rows, labels):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_columns_keep_their_names_and_types(name, homes, certified):
+def test_columns_keep_their_names_and_types(name, homes, assert_certified):
     rows, labels = homes
     native = fitted(PIPELINES[name], rows, labels)
-    model = certified(flavour, native, rows, optional=("heating",))
+    model = assert_certified(flavour, native, rows, optional=("heating",))
     assert [(tensor.name, tensor.datatype) for tensor in model.inputs] == [
         ("town", "BYTES"),
         ("heating", "BYTES"),
@@ -78,26 +78,26 @@ def test_columns_keep_their_names_and_types(name, homes, certified):
     ]
 
 
-def test_large_whole_numbers_stay_apart(homes, certified):
+def test_large_whole_numbers_stay_apart(homes, assert_certified):
     rows, labels = homes
     picked = ColumnTransformer([("ids", ENCODED, ["street id"])])
-    model = certified(flavour, fitted(make_pipeline(picked, logistic()), rows, labels), rows)
+    model = assert_certified(flavour, fitted(make_pipeline(picked, logistic()), rows, labels), rows)
     shares = model.answer(rows)["probabilities"][:, 1]
     assert len(set(shares.round(6))) == 3  # of 2**40 and its neighbours float32 makes one
 
 
-def test_an_encoder_alone_sees_columns_too(homes, certified):
+def test_an_encoder_alone_sees_columns_too(homes, assert_certified):
     rows, labels = homes[0][["town", "street id"]], homes[1]
     native = fitted(make_pipeline(OrdinalEncoder(), tree.DecisionTreeClassifier()), rows, labels)
-    model = certified(flavour, native, rows)
+    model = assert_certified(flavour, native, rows)
     assert [tensor.datatype for tensor in model.inputs] == ["BYTES", "INT64"]
 
 
-def test_whole_numbers_that_may_be_missing_are_floats(homes, certified):
+def test_whole_numbers_that_may_be_missing_are_floats(homes, assert_certified):
     rows, labels = homes
     rows = rows.assign(rooms=rows["rooms"].mask(rows.index % 5 == 0).astype("Int64"))
     native = fitted(make_pipeline(encoders(ENCODED), logistic()), rows, labels)
-    model = certified(flavour, native, rows, optional=("heating", "rooms"))
+    model = assert_certified(flavour, native, rows, optional=("heating", "rooms"))
     assert {t.name: t.datatype for t in model.inputs}["rooms"] == "FP32"
 
 
