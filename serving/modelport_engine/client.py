@@ -186,7 +186,7 @@ class EngineClient:
             WaitTimedOut: when the engine does not end in time.
         """
         from modelport_engine.lock import end_holder
-        from modelport_engine.processes import kill_strays
+        from modelport_engine.replicas.processes import kill_strays
 
         try:
             pid = self.info()["pid"]
@@ -198,7 +198,7 @@ class EngineClient:
         kill_strays(self.paths.home, keep=set())
 
     def _wait_for_end(self, pid: int, timeout: float) -> None:
-        from modelport_engine.processes import is_alive
+        from modelport_engine.replicas.processes import is_alive
 
         deadline = time.monotonic() + timeout
         while is_alive(pid):

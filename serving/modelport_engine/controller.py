@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from modelport_engine import objects
 from modelport_engine.errors import EngineError, EngineUnavailable, InvalidObject, NotFound
-from modelport_engine.processes import kill_strays
 from modelport_engine.reconciler import Reconciler, World
+from modelport_engine.replicas.processes import kill_strays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

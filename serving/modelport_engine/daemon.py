@@ -16,13 +16,13 @@ import uvicorn
 
 from modelport_engine.api import application
 from modelport_engine.controller import Changes, Controller
-from modelport_engine.fleet import Fleet
-from modelport_engine.gateway import Gateway
+from modelport_engine.gateway.envoy import Gateway
+from modelport_engine.gateway.routing import Routing
 from modelport_engine.lock import locked
 from modelport_engine.paths import reachable, storage_failed
-from modelport_engine.processes import kill_strays
 from modelport_engine.reconciler import World
-from modelport_engine.routing import Routing
+from modelport_engine.replicas.fleet import Fleet
+from modelport_engine.replicas.processes import kill_strays
 from modelport_engine.store import Store
 
 if TYPE_CHECKING:

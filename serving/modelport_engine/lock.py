@@ -14,7 +14,7 @@ import psutil
 
 from modelport_engine.errors import HomeInUse, WaitTimedOut
 from modelport_engine.paths import storage_failed
-from modelport_engine.processes import POLL, is_alive
+from modelport_engine.replicas.processes import POLL, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,25 +15,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelport_engine.errors import EngineError, GatewayFailed, NotFound, SpawnFailed
-from modelport_engine.failures import Trouble, exit_message, failure_info, start_failure_info
+from modelport_engine.gateway.routing import cluster
+from modelport_engine.gateway.xds import revision_path
 from modelport_engine.objects import read_spec
 from modelport_engine.planner import plan
 from modelport_engine.records import PREDICTOR, Part, timestamp
-from modelport_engine.routing import cluster
+from modelport_engine.replicas.failures import (
+    Trouble,
+    exit_message,
+    failure_info,
+    start_failure_info,
+)
 from modelport_engine.status import Facts, status
-from modelport_engine.xds import revision_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from modelport_engine.failures import Reason
-    from modelport_engine.fleet import Fleet, Replica
-    from modelport_engine.gateway import Gateway
+    from modelport_engine.gateway.envoy import Gateway
+    from modelport_engine.gateway.routing import Routing
     from modelport_engine.objects import Spec
     from modelport_engine.paths import EnginePaths
     from modelport_engine.planner import Plan
     from modelport_engine.records import Key, Revision, Service
-    from modelport_engine.routing import Routing
+    from modelport_engine.replicas.failures import Reason
+    from modelport_engine.replicas.fleet import Fleet, Replica
     from modelport_engine.settings import Settings
     from modelport_engine.store import Store
 

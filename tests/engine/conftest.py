@@ -20,7 +20,7 @@ import pytest
 
 from modelport_engine.client import EngineClient
 from modelport_engine.errors import EngineError
-from modelport_engine.processes import owned
+from modelport_engine.replicas.processes import owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -29,7 +29,7 @@ from modelport_engine.errors import (
     StorageFailed,
     WaitTimedOut,
 )
-from modelport_engine.processes import is_alive
+from modelport_engine.replicas.processes import is_alive
 
 if TYPE_CHECKING:
     from pathlib import Path

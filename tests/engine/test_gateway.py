@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelport_engine.errors import GatewayFailed
-from modelport_engine.gateway import Gateway
+from modelport_engine.gateway.envoy import Gateway
+from modelport_engine.gateway.xds import Table
 from modelport_engine.paths import EnginePaths
-from modelport_engine.processes import is_alive, kill_strays, owned
+from modelport_engine.replicas.processes import is_alive, kill_strays, owned
 from modelport_engine.store import Store
-from modelport_engine.xds import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def test_an_envoy_that_does_not_take_its_table_is_ended(
     async def scenario(gateway: Gateway) -> None:
         await gateway.claim(None, default=0)
         with monkeypatch.context() as patch:
-            patch.setattr("modelport_engine.gateway.START_LIMIT", -1.0)
+            patch.setattr("modelport_engine.gateway.envoy.START_LIMIT", -1.0)
             with pytest.raises(GatewayFailed, match="did not take"):
                 await gateway.start(Table)
         assert not gateway.running

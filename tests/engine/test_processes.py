@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from modelport_engine.errors import SpawnFailed, StorageFailed
-from modelport_engine.processes import (
+from modelport_engine.replicas.processes import (
     ProcessId,
     adopt,
     is_alive,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from modelport_engine.processes import Process
+    from modelport_engine.replicas.processes import Process
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = (

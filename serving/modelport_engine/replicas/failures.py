@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from modelport_engine.records import replica_name, timestamp
 
 if TYPE_CHECKING:
-    from modelport_engine.fleet import Replica
     from modelport_engine.records import Part
+    from modelport_engine.replicas.fleet import Replica
     from modelport_engine.settings import Settings
 
 Reason = Literal["ModelLoadFailed", "RuntimeUnhealthy"]

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 
 from modelport_engine import fetch
 from modelport_engine.objects import MOUNT, Container, Front, Model, storage_path
-from modelport_engine.ports import replica_port
-from modelport_engine.processes import Process, ProcessId, adopt, runtime_environment, spawn
 from modelport_engine.records import PREDICTOR, ReplicaRecord, replica_name
+from modelport_engine.replicas.ports import replica_port
+from modelport_engine.replicas.processes import (
+    Process,
+    ProcessId,
+    adopt,
+    runtime_environment,
+    spawn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

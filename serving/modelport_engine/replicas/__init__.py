@@ -1,0 +1,1 @@
+"""The processes that services consist of: started, watched, taken over, stopped."""
