@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from modelport_engine.errors import EngineError, EngineStartFailed
 from modelport_engine.paths import EnginePaths
-from modelport_engine.settings import Settings
+from modelport_engine.settings import Invocation, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +30,12 @@ def main() -> int:
     paths = EnginePaths(arguments.home.expanduser().resolve())
     try:
         paths.prepare()
+        if arguments.lock is not None:
+            _be_daemon(paths, _invocation(arguments, detached=True), _Words(None))
         if arguments.detach:
-            return _detached(paths, arguments.gateway_port)
+            return _detached(paths, _invocation(arguments, detached=True))
         logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=sys.stderr)
-        _run(paths, arguments.gateway_port, ready=lambda: None)
+        _run(paths, _invocation(arguments, detached=False), ready=lambda: None)
     except EngineError as error:
         sys.stderr.write(f"{error}\n")
         if arguments.detach:
@@ -52,25 +54,31 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--detach", action="store_true", help="return when it answers, leave it running"
     )
+    # For standby.py alone.
+    parser.add_argument("--lock", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _run(paths: EnginePaths, gateway_port: int | None, ready: Callable[[], None]) -> None:
+def _invocation(arguments: argparse.Namespace, *, detached: bool) -> Invocation:
+    return Invocation(arguments.gateway_port, detached, arguments.lock)
+
+
+def _run(paths: EnginePaths, invocation: Invocation, ready: Callable[[], None]) -> None:
     try:
         from modelport_engine.daemon import run
     except ImportError as error:
         raise EngineStartFailed(
             f"{error.name} is not installed", "run: pip install 'modelport[engine]'"
         ) from error
-    run(paths, Settings.from_environment(os.environ), gateway_port, ready)
+    run(paths, Settings.from_environment(os.environ), invocation, ready)
 
 
-def _detached(paths: EnginePaths, gateway_port: int | None) -> int:
+def _detached(paths: EnginePaths, invocation: Invocation) -> int:
     """Fork the engine off; wait until it answers or says why it cannot."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
-        _be_daemon(paths, gateway_port, _Words(writer))
+        _be_daemon(paths, invocation, _Words(writer))
     os.close(writer)
     with os.fdopen(reader) as words:
         said = words.read()
@@ -85,8 +93,8 @@ def _detached(paths: EnginePaths, gateway_port: int | None) -> int:
 class _Words:
     """What the engine tells its starter: once, and then the pipe is closed."""
 
-    def __init__(self, pipe: int) -> None:
-        self._pipe: int | None = pipe
+    def __init__(self, pipe: int | None) -> None:
+        self._pipe = pipe
 
     def say(self, report: dict[str, str]) -> None:
         pipe, self._pipe = self._pipe, None
@@ -97,14 +105,14 @@ class _Words:
                 os.close(pipe)
 
 
-def _be_daemon(paths: EnginePaths, gateway_port: int | None, words: _Words) -> NoReturn:
+def _be_daemon(paths: EnginePaths, invocation: Invocation, words: _Words) -> NoReturn:
     """Run the engine in a session of its own and never return to the caller's code."""
     code = 1
     try:
         os.setsid()
         os.chdir("/")
         _redirect(paths)
-        _run(paths, gateway_port, ready=lambda: words.say({}))
+        _run(paths, invocation, ready=lambda: words.say({}))
         code = 0
     except EngineError as error:
         logging.error("%s", error)  # noqa: LOG015, TRY400 - one line is what a person needs

@@ -19,7 +19,7 @@ from modelport_engine.errors import (
     NotFound,
     StorageFailed,
 )
-from modelport_engine.records import Key
+from modelport_engine.state.records import Key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,6 +39,11 @@ SERVICES = f"/apis/{objects.API_VERSION}/inferenceservices"
 NAMESPACED = f"/apis/{objects.API_VERSION}/namespaces/{{namespace}}/inferenceservices"
 ONE = f"{NAMESPACED}/{{name:path}}"
 """One object; a name that cannot be one reaches us whole, and is refused in plain words."""
+
+PART = f"{NAMESPACED}/{{name}}"
+"""What belongs to one object is found below this."""
+
+EVENTS = "/api/v1/events"
 
 HTTP_STATUS: dict[type[EngineError], int] = {
     InvalidObject: 422,
@@ -69,6 +74,12 @@ def application(
             Route("/shutdown", api.shutdown, methods=["POST"]),
             Route(SERVICES, api.list),
             Route(NAMESPACED, api.list),
+            Route(EVENTS, api.events),
+            Route("/api/v1/namespaces/{namespace}/events", api.events),
+            Route(f"{PART}/events", api.events),
+            Route(f"{PART}/revisions", api.revisions),
+            Route(f"{PART}/replicas", api.replicas),
+            Route(f"{PART}/rollback", api.rollback, methods=["POST"]),
             Route(ONE, api.get),
             Route(ONE, api.put, methods=["PUT"]),
             Route(ONE, api.delete, methods=["DELETE"]),
@@ -111,15 +122,36 @@ class _Api:
         return StreamingResponse(_lines(events), media_type="application/json")
 
     async def put(self, request: Request) -> Response:
-        body = await _body(request)
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError):
-            raise InvalidObject("the body is not JSON", "send the object as JSON") from None
-        return JSONResponse(self._controller.apply(document, _key(request)))
+        return JSONResponse(self._controller.apply(await _document(request), _key(request)))
+
+    async def events(self, request: Request) -> Response:
+        parameters = request.path_params
+        found = self._controller.events(parameters.get("namespace"), parameters.get("name"))
+        return JSONResponse(found)
+
+    async def revisions(self, request: Request) -> Response:
+        return JSONResponse(self._controller.revisions(_key(request)))
+
+    async def replicas(self, request: Request) -> Response:
+        return JSONResponse(self._controller.replicas(_key(request)))
+
+    async def rollback(self, request: Request) -> Response:
+        wanted = await _document(request)
+        number = wanted.get("revision") if isinstance(wanted, dict) else None
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+            raise InvalidObject(f"revision {number!r} is not a number", "see the kept revisions")
+        return JSONResponse(self._controller.rollback(_key(request), number))
 
     async def delete(self, request: Request) -> Response:
         return JSONResponse(self._controller.delete(_key(request)))
+
+
+async def _document(request: Request) -> Any:
+    body = await _body(request)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidObject("the body is not JSON", "send the object as JSON") from None
 
 
 def _key(request: Request) -> Key:

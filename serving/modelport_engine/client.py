@@ -100,14 +100,46 @@ class EngineClient:
         within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
         return self._call("GET", f"{_API}{within}/inferenceservices")
 
-    def delete(self, name: str, namespace: str = "default", timeout: float = 120.0) -> None:
+    def events(self, name: str | None = None, namespace: str | None = None) -> Document:
+        """Give an EventList, oldest first: of one service, of a namespace, or of all."""
+        if name is not None:
+            return self._call("GET", f"{_path(name, namespace or 'default')}/events")
+        within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+        return self._call("GET", f"/api/v1{within}/events")
+
+    def revisions(self, name: str, namespace: str = "default") -> Document:
+        """Give the kept revisions of a service, oldest first; `NotFound` when there is none."""
+        return self._call("GET", f"{_path(name, namespace)}/revisions")
+
+    def replicas(self, name: str, namespace: str = "default") -> Document:
+        """Give the processes of a service; `NotFound` when there is no such service."""
+        return self._call("GET", f"{_path(name, namespace)}/replicas")
+
+    def rollback(
+        self, name: str, namespace: str = "default", revision: int | None = None
+    ) -> Document:
+        """Give a service the spec of an earlier revision, by default of the one before."""
+        body = json.dumps({"revision": revision}).encode()
+        return self._call("POST", f"{_path(name, namespace)}/rollback", body)
+
+    def delete(
+        self, name: str, namespace: str = "default", timeout: float = 120.0, *, wait: bool = True
+    ) -> None:
         """Delete a service; return when its processes, routes and logs are gone.
+
+        Args:
+            name: Of the service.
+            namespace: Of the service.
+            timeout: Seconds to wait.
+            wait: Return only when it is gone; else as soon as its deletion is durable.
 
         Raises:
             NotFound: when there is none.
             WaitTimedOut: when it is not gone in time; it will be deleted all the same.
         """
         self._call("DELETE", _path(name, namespace))
+        if not wait:
+            return
         try:
             for event in self.watch(name, namespace, timeout):
                 if event["type"] == "DELETED":
@@ -146,7 +178,9 @@ class EngineClient:
         timeout: float = 180.0,
         on_progress: Callable[[str], None] | None = None,
     ) -> Document:
-        """Wait until the service is Ready in the given generation; give the object.
+        """Wait until the service is Ready in the given generation, and its canaries are.
+
+        Gives the object; at once if it is stopped.
 
         Args:
             name: Of the service.
@@ -328,13 +362,13 @@ def _on_port(info: Document, gateway_port: int | None) -> Document:
     return info
 
 
-def _ready(document: Document) -> Document:
+def _condition(document: Document, kind: str) -> Document:
     found = document.get("status", {}).get("conditions", ())
-    return next((entry for entry in found if entry["type"] == "Ready"), {"status": "Unknown"})
+    return next((entry for entry in found if entry["type"] == kind), {"status": "Unknown"})
 
 
 def _progress(document: Document) -> str:
-    ready = _ready(document)
+    ready = _condition(document, "Ready")
     name = document["metadata"]["name"]
     return f"{name} is ready" if ready["status"] == "True" else ready.get("message", "starting")
 
@@ -345,10 +379,16 @@ def _is_settled(document: Document, generation: int | None) -> bool:
     wanted = generation or metadata["generation"]
     if status.get("observedGeneration", 0) < wanted:
         return False
-    model = status["modelStatus"]
-    if model["transitionStatus"] == "BlockedByFailedLoad":
-        failure = model["lastFailureInfo"]
-        serving = status["components"]["predictor"].get("latestRolledoutRevision")
-        todo = f"{serving} keeps serving" if serving else "nothing serves"
-        raise RevisionFailed(failure["message"], f"{todo}; correct the model and apply it again")
-    return bool(_ready(document)["status"] == "True")
+    if _condition(document, "Stopped")["status"] == "True":
+        return True
+    canaries = status.get("canaryStatuses", ())
+    for model in (status["modelStatus"], *(canary["modelStatus"] for canary in canaries)):
+        if model["transitionStatus"] == "BlockedByFailedLoad":
+            failure = model["lastFailureInfo"]
+            serving = status["components"]["predictor"].get("latestRolledoutRevision")
+            todo = f"{serving} keeps serving" if serving else "nothing serves"
+            raise RevisionFailed(
+                failure["message"], f"{todo}; correct the model and apply it again"
+            )
+    up = all(canary["ready"] for canary in canaries)
+    return up and _condition(document, "Ready")["status"] == "True"

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from modelport_engine import objects
 from modelport_engine.errors import EngineError, EngineUnavailable, InvalidObject, NotFound
-from modelport_engine.reconciler import Reconciler, World
+from modelport_engine.housekeeping import Housekeeping
+from modelport_engine.reconciler import Reconciler
 from modelport_engine.replicas.processes import kill_strays
+from modelport_engine.rollback import rolled_back
+from modelport_engine.views import document_of, event_list, replica_list, revision_list
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
-    from modelport_engine.records import Key, Service
+    from modelport_engine.state.records import Key, Service
+    from modelport_engine.world import World
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +62,14 @@ class Controller:
     async def start(self) -> None:
         """Bring back what was deployed; processes taken over serve on meanwhile."""
         for service in self.world.store.services():
-            self._restore_traffic(service)
+            self._reconcilers[service.key] = reconciler = Reconciler(service.key, self.world)
+            self._restore_traffic(service, reconciler)
         await self.world.gateway.start(self.world.routing.table)
-        for service in self.world.store.services():
-            self._reconciler(service.key)
+        for reconciler in self._reconcilers.values():
+            self._spawn(self._reconcile(reconciler))
         self._spawn(self._supervise())
+        for chore in Housekeeping(self.world, self._reconcilers).chores():
+            self._spawn(chore)
 
     async def stop(self) -> None:
         """Stop every replica gracefully, then the gateway; the objects stay."""
@@ -99,13 +106,27 @@ class Controller:
             )
         for uri in wanted.components.storage_uris:
             objects.check_folder(uri)
+        before = self._find(key)
         service = self.world.store.apply(wanted)
+        self._tell_change(before, service)
         reconciler = self._reconciler(service.key)
         reconciler.forgive()
         # What failed before must not be read as the answer to this apply.
         reconciler.save_status()
         reconciler.wake()
         return self.get(key)
+
+    def rollback(self, key: Key, number: int | None) -> dict[str, Any]:
+        """Put a service's spec back to that of a kept revision; None: of the one before.
+
+        Raises:
+            NotFound: when there is no such service, or revision.
+            InvalidObject: when its model is no longer there.
+        """
+        service = self.world.store.service(key)
+        revision = rolled_back(service, self.world.store.revisions(key), number)
+        document = document_of(service)
+        return self.apply({**document, "spec": revision}, key)
 
     def get(self, key: Key) -> dict[str, Any]:
         """Give an object with its status; `NotFound` when there is none."""
@@ -119,6 +140,21 @@ class Controller:
             "metadata": {},
             "items": [document_of(service) for service in self.world.store.services(namespace)],
         }
+
+    def events(self, namespace: str | None, name: str | None = None) -> dict[str, Any]:
+        """Give what happened: to all services, in one namespace, or to one of them."""
+        return event_list(self.world.events.all(namespace, name))
+
+    def revisions(self, key: Key) -> dict[str, Any]:
+        """Give a service's kept revisions with their traffic; `NotFound` when there is none."""
+        service = self.world.store.service(key)
+        traffic = self.world.routing.traffic(key)
+        return revision_list(service, self.world.store.revisions(key), traffic)
+
+    def replicas(self, key: Key) -> dict[str, Any]:
+        """Give a service's processes; `NotFound` when there is no such service."""
+        self.world.store.service(key)
+        return replica_list(self.world.fleet.of(key))
 
     def delete(self, key: Key) -> dict[str, Any]:
         """Mark an object as deleted; it is gone when its processes and routes are."""
@@ -162,20 +198,32 @@ class Controller:
         if self.stopping:
             raise EngineUnavailable("the engine is stopping", "try again when it is gone")
 
-    def _restore_traffic(self, service: Service) -> None:
-        if service.deleted or not service.rolled_out:
+    def _restore_traffic(self, service: Service, reconciler: Reconciler) -> None:
+        if service.deleted:
             return
         try:
-            spec = objects.read_spec(service.spec)
+            reconciler.decide()
         except InvalidObject as error:
             # Accepted by an earlier version: it must not keep the others from coming back.
             log.warning("%s: %s", service.key, error)
-            return
-        revisions = self.world.store.revisions(service.key)
-        serving = next(known for known in revisions if known.name == service.rolled_out)
-        self.world.routing.decide(
-            service.key, ((serving.name, 100),), spec.timeouts(serving.components)
-        )
+
+    def _find(self, key: Key) -> Service | None:
+        try:
+            return self.world.store.service(key)
+        except NotFound:
+            return None
+
+    def _tell_change(self, before: Service | None, after: Service) -> None:
+        note = self.world.events.note
+        if before is None:
+            note(after.key, "Normal", "Created", f"generation {after.generation}")
+        elif before.generation != after.generation:
+            note(after.key, "Normal", "Updated", f"generation {after.generation}")
+        if before is None or before.last_revision != after.last_revision:
+            note(after.key, "Normal", "RevisionCreated", after.stable.latest)
+        was, stopped = before and objects.is_stopped(before.annotations), after.annotations
+        if bool(was) != objects.is_stopped(stopped):
+            note(after.key, "Normal", "Started" if was else "Stopped", "as its annotation says")
 
     def _reconciler(self, key: Key) -> Reconciler:
         if key not in self._reconcilers:
@@ -220,28 +268,3 @@ class Controller:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def document_of(service: Service) -> dict[str, Any]:
-    """Give a stored service as the InferenceService object that clients read."""
-    metadata: dict[str, Any] = {
-        "name": service.name,
-        "namespace": service.namespace,
-        "uid": service.uid,
-        "creationTimestamp": service.created,
-        "generation": service.generation,
-        "resourceVersion": str(service.resource_version),
-    }
-    if service.labels:
-        metadata["labels"] = service.labels
-    if service.annotations:
-        metadata["annotations"] = service.annotations
-    if service.deleted:
-        metadata["deletionTimestamp"] = service.deleted
-    return {
-        "apiVersion": objects.API_VERSION,
-        "kind": objects.KIND,
-        "metadata": metadata,
-        "spec": service.spec,
-        "status": service.status,
-    }

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -20,16 +21,21 @@ from modelport_engine.gateway.envoy import Gateway
 from modelport_engine.gateway.routing import Routing
 from modelport_engine.lock import locked
 from modelport_engine.paths import reachable, storage_failed
-from modelport_engine.reconciler import World
 from modelport_engine.replicas.fleet import Fleet
 from modelport_engine.replicas.processes import kill_strays
-from modelport_engine.store import Store
+from modelport_engine.replicas.storage import Storage
+from modelport_engine.state.database import Database
+from modelport_engine.state.events import EventLog
+from modelport_engine.state.store import Store
+from modelport_engine.succession import succession
+from modelport_engine.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelport_engine.paths import EnginePaths
-    from modelport_engine.settings import Settings
+    from modelport_engine.settings import Invocation, Settings
+    from modelport_engine.succession import Standby
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +47,16 @@ _OPEN_FILES = 65_536
 
 
 def run(
-    paths: EnginePaths, settings: Settings, gateway_port: int | None, ready: Callable[[], None]
+    paths: EnginePaths, settings: Settings, invocation: Invocation, ready: Callable[[], None]
 ) -> None:
     """Work until SIGTERM, SIGINT or `POST /shutdown`; leave no process behind.
+
+    A detached engine that ends in any other way is followed by another one.
 
     Args:
         paths: The home, prepared.
         settings: How to work.
-        gateway_port: The port asked for, if any.
+        invocation: How it was started.
         ready: Called once the API and the gateway answer.
 
     Raises:
@@ -58,41 +66,53 @@ def run(
         StorageFailed: when the home cannot be written.
     """
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    with locked(paths):
-        _raise_file_limit()
-        asyncio.run(_serve(paths, settings, gateway_port, ready))
+    with locked(paths, invocation.lock):
+        # Before there is a standby, so that whoever is asked to end does so in order.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with succession(paths, invocation) as standby:
+            _raise_file_limit()
+            asyncio.run(_serve(paths, settings, invocation, standby, ready))
 
 
 async def _serve(
-    paths: EnginePaths, settings: Settings, gateway_port: int | None, ready: Callable[[], None]
+    paths: EnginePaths,
+    settings: Settings,
+    invocation: Invocation,
+    standby: Standby,
+    ready: Callable[[], None],
 ) -> None:
-    store = Store(paths.database)
+    database = Database(paths.database)
     try:
-        controller, listener = await _start(paths, settings, store, gateway_port)
+        controller, listener = await _start(paths, settings, database, invocation, standby)
         try:
-            await _answer(controller, listener, ready)
+            await _answer(controller, listener, standby, ready)
         finally:
             await controller.stop()
     finally:
-        store.close()
+        database.close()
 
 
 async def _start(
-    paths: EnginePaths, settings: Settings, store: Store, gateway_port: int | None
+    paths: EnginePaths,
+    settings: Settings,
+    database: Database,
+    invocation: Invocation,
+    standby: Standby,
 ) -> tuple[Controller, socket.socket]:
     """Take over what an earlier engine left running, and kill what it did not record."""
-    fleet = Fleet(paths, store, settings, os.environ)
-    gateway = Gateway(paths, store, settings.gateway_workers)
+    world, changes = _world(paths, settings, database)
+    fleet, gateway = world.fleet, world.gateway
     adopted = fleet.adopt()
-    known = {replica.record.pid for replica in adopted} | ({gateway.pid} if gateway.pid else set())
+    known = {replica.record.pid for replica in adopted} | standby.pids
+    known |= {gateway.pid} if gateway.pid else set()
     strays = kill_strays(paths.home, keep=known)
     log.info("took over %d replicas, killed %d strays", len(adopted), len(strays))
     try:
-        before = store.setting("gateway_port")
-        await gateway.claim(gateway_port, settings.gateway_port)
+        before = database.setting("gateway_port")
+        await gateway.claim(invocation.gateway_port, settings.gateway_port)
         if gateway.port != before:
             await fleet.stop_fronts()  # they ask their predictors at the port of before
-        controller = _assemble(paths, settings, store, fleet, gateway)
+        controller = Controller(world, changes)
         await controller.start()
         return controller, _listen(paths)
     except BaseException:
@@ -101,24 +121,27 @@ async def _start(
         raise
 
 
-def _assemble(
-    paths: EnginePaths, settings: Settings, store: Store, fleet: Fleet, gateway: Gateway
-) -> Controller:
+def _world(paths: EnginePaths, settings: Settings, database: Database) -> tuple[World, Changes]:
     changes = Changes()
+    store, storage = Store(database), Storage(paths, settings, os.environ)
+    fleet = Fleet(paths, store, settings, storage, os.environ)
+    gateway = Gateway(paths, database, settings.gateway_workers)
     world = World(
         paths=paths,
         settings=settings,
         store=store,
+        events=EventLog(database),
+        storage=storage,
         fleet=fleet,
         gateway=gateway,
         routing=Routing(fleet, gateway),
         notify=changes.notify,
     )
-    return Controller(world, changes)
+    return world, changes
 
 
 async def _answer(
-    controller: Controller, listener: socket.socket, ready: Callable[[], None]
+    controller: Controller, listener: socket.socket, standby: Standby, ready: Callable[[], None]
 ) -> None:
     """Serve the API until the end is asked for; it answers until all processes have ended."""
     stop = asyncio.Event()
@@ -128,10 +151,13 @@ async def _answer(
     server = _Server(_configuration(controller, stop.set))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     serving.add_done_callback(lambda _: stop.set())
+    keeping = asyncio.create_task(standby.keep())
     try:
         ready()
         await stop.wait()
         log.info("stopping")
+        keeping.cancel()
+        standby.end()
         await controller.stop()
     finally:
         server.should_exit = True

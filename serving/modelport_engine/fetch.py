@@ -1,4 +1,4 @@
-"""A minimal asynchronous HTTP GET, over TCP on this machine or a Unix socket."""
+"""Minimal asynchronous HTTP requests, over TCP on this machine or a Unix socket."""
 
 from __future__ import annotations
 
@@ -29,11 +29,20 @@ async def get(address: int | Path, target: str, timeout: float) -> Answer | None
         target: Path and query.
         timeout: Seconds for the whole exchange.
     """
+    return await _ask("GET", address, target, timeout)
+
+
+async def post(address: int | Path, target: str, timeout: float) -> Answer | None:
+    """POST to a path without a body, otherwise as `get` does."""
+    return await _ask("POST", address, target, timeout)
+
+
+async def _ask(method: str, address: int | Path, target: str, timeout: float) -> Answer | None:
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await _connect(address)
             try:
-                return await _exchange(reader, writer, target)
+                return await _exchange(reader, writer, method, target)
             finally:
                 writer.close()
     except (OSError, TimeoutError, h11.RemoteProtocolError):
@@ -48,11 +57,12 @@ async def _connect(address: int | Path) -> tuple[asyncio.StreamReader, asyncio.S
 
 
 async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, target: str
 ) -> Answer | None:
     connection = h11.Connection(h11.CLIENT)
     headers = [("Host", "localhost"), ("Connection", "close")]
-    writer.write(connection.send(h11.Request(method="GET", target=target, headers=headers)) or b"")
+    request = h11.Request(method=method, target=target, headers=headers)
+    writer.write(connection.send(request) or b"")
     writer.write(connection.send(h11.EndOfMessage()) or b"")
     status, body = 0, bytearray()
     while len(body) <= _BODY_LIMIT:

@@ -15,9 +15,11 @@ import psutil
 from modelport_engine.errors import HomeInUse, WaitTimedOut
 from modelport_engine.paths import storage_failed
 from modelport_engine.replicas.processes import POLL, is_alive
+from modelport_engine.succession import kill_standbys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from modelport_engine.paths import EnginePaths
 
@@ -26,18 +28,24 @@ TERM_GRACE = 5.0
 
 
 @contextmanager
-def locked(paths: EnginePaths) -> Iterator[None]:
+def locked(paths: EnginePaths, inherited: int | None = None) -> Iterator[None]:
     """Hold the home's lock; the kernel gives it back however this process ends.
+
+    Args:
+        paths: The home.
+        inherited: Descriptor of the lock, when a standby took it for this engine.
 
     Raises:
         HomeInUse: when another engine holds it.
         StorageFailed: when its file cannot be written.
     """
     try:
-        file = paths.lock.open("a+")
+        file = paths.lock.open("a+") if inherited is None else os.fdopen(inherited, "a+")
     except OSError as error:
         raise storage_failed(paths.home, error) from error
     with file:
+        # A child that had it too would hold the lock after our death.
+        os.set_inheritable(file.fileno(), False)  # noqa: FBT003 - its only parameter
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -66,6 +74,8 @@ def end_holder(paths: EnginePaths, timeout: float) -> None:
         WaitTimedOut: when it has not ended in time.
     """
     begun = time.monotonic()
+    # Who waits for its death must not come after it; who has the lock already is the holder.
+    kill_standbys(paths.home)
     holder: psutil.Process | None = None
     while _is_held(paths) or (holder and is_alive(holder.pid)):
         waited = time.monotonic() - begun
@@ -77,9 +87,16 @@ def end_holder(paths: EnginePaths, timeout: float) -> None:
         # An engine that has just begun writes its id a moment after it has the lock.
         holder = _holder(paths) or holder
         if holder:
-            with contextlib.suppress(psutil.Error):
-                holder.send_signal(signal.SIGTERM if waited < TERM_GRACE else signal.SIGKILL)
+            _end(holder, paths.home, by_force=waited > TERM_GRACE)
         time.sleep(POLL)
+
+
+def _end(holder: psutil.Process, home: Path, *, by_force: bool) -> None:
+    if by_force:
+        # One that is ended in order does it itself.
+        kill_standbys(home)
+    with contextlib.suppress(psutil.Error):
+        holder.send_signal(signal.SIGKILL if by_force else signal.SIGTERM)
 
 
 def _is_held(paths: EnginePaths) -> bool:

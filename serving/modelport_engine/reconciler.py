@@ -1,7 +1,7 @@
-"""Brings one service from what it is to what its object says, again and again.
+"""Reconciling one service: step by step towards what its object says.
 
-Level-based: each step looks at everything anew, so it does not matter what was missed, crashed or
-interrupted before it.
+A step looks at everything anew and takes the next safe action, so it can be interrupted at any
+point and repeated from the database alone.
 """
 
 from __future__ import annotations
@@ -11,73 +11,43 @@ import contextlib
 import logging
 import shutil
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelport_engine.errors import EngineError, GatewayFailed, NotFound, SpawnFailed
+from modelport_engine.fetching import Fetching
 from modelport_engine.gateway.routing import cluster
 from modelport_engine.gateway.xds import revision_path
-from modelport_engine.objects import read_spec
-from modelport_engine.planner import plan
-from modelport_engine.records import PREDICTOR, Part, timestamp
+from modelport_engine.objects import is_stopped, read_spec
+from modelport_engine.observation import Observation
 from modelport_engine.replicas.failures import (
-    Trouble,
+    Troubles,
     exit_message,
     failure_info,
     start_failure_info,
 )
-from modelport_engine.status import Facts, status
+from modelport_engine.retirement import Retirement
+from modelport_engine.scaler import Scaler
+from modelport_engine.state.records import PREDICTOR, Part, timestamp
+from modelport_engine.status import Urls, status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from modelport_engine.gateway.envoy import Gateway
-    from modelport_engine.gateway.routing import Routing
     from modelport_engine.objects import Spec
-    from modelport_engine.paths import EnginePaths
-    from modelport_engine.planner import Plan
-    from modelport_engine.records import Key, Revision, Service
+    from modelport_engine.planner import Plan, Traffic
     from modelport_engine.replicas.failures import Reason
-    from modelport_engine.replicas.fleet import Fleet, Replica
-    from modelport_engine.settings import Settings
-    from modelport_engine.store import Store
+    from modelport_engine.replicas.fleet import Replica
+    from modelport_engine.scaling import Meter
+    from modelport_engine.state.records import EventType, Key, Revision
+    from modelport_engine.world import World
 
 log = logging.getLogger(__name__)
 
 _PAUSE = 1.0
 # Seconds after a step that failed, so that a full disk does not fill the log as well.
 
-
 _RESYNC = 10.0
 # Seconds between two looks at a service that is as it should be, should a wake-up be missed.
-
-
-@dataclass(frozen=True)
-class World:
-    """What all reconcilers share. `notify` wakes those who watch a service."""
-
-    paths: EnginePaths
-    settings: Settings
-    store: Store
-    fleet: Fleet
-    gateway: Gateway
-    routing: Routing
-    notify: Callable[[], None]
-
-
-@dataclass(frozen=True)
-class _Observed:
-    """One look at a service; `ready` and `started` count the replicas of each part."""
-
-    service: Service
-    revisions: Sequence[Revision]
-    spec: Spec
-    ready: Counter[Part]
-    started: Counter[Part]
-
-    def revision(self, name: str | None) -> Revision | None:
-        """Find a revision by name; None once it was pruned."""
-        return next((revision for revision in self.revisions if revision.name == name), None)
 
 
 class Reconciler:
@@ -88,16 +58,26 @@ class Reconciler:
         self._world = world
         self._wake = asyncio.Event()
         self._settled = False
-        self._trouble: dict[tuple[Part, int], Trouble] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._traffic: Traffic = ()
+        self._troubles = Troubles(world.settings)
+        self._scaler = Scaler(key, world.store, world.settings.windows)
+        self._fetching = Fetching(world, self._fail, self.wake)
+        self._retirement = Retirement(key, world, self._push, self.wake)
 
     def wake(self) -> None:
         """Look at the service now."""
         self._wake.set()
 
+    def decide(self) -> None:
+        """Route as the database has it: before anything else is known."""
+        observed = self._observe()
+        wanted = observed.plan()
+        self._world.routing.decide(self.key, observed.decision(wanted))
+        self._traffic = wanted.traffic
+
     def forgive(self) -> None:
         """Forget earlier crashes: the object was applied anew."""
-        self._trouble.clear()
+        self._troubles.forgive()
 
     async def run(self) -> None:
         """Reconcile until the service is deleted, or this task is cancelled."""
@@ -107,33 +87,40 @@ class Reconciler:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), pause)
         finally:
-            for task in self._retiring:
-                task.cancel()
+            self._retirement.cancel()
+            self._fetching.cancel(kept=set())
 
     def save_status(self) -> None:
         """Write the status as it is now, if it differs from the stored one."""
         observed = self._observe()
-        service, gateway = observed.service, self._world.gateway
-        wanted, serving = observed.spec.replicas, observed.revision(service.rolled_out)
-        facts = Facts(
-            service=service,
-            revisions=observed.revisions,
-            traffic=((serving.name, 100),) if serving else (),
-            wanted=wanted,
-            ready=observed.ready,
-            started=observed.started,
-            crashes={
-                part.component: failure
-                for part in (serving.parts if serving else ())
-                if observed.ready[part] < wanted.get(part.component, 1)
-                and (failure := self._last_failure(part))
-            },
-            url=gateway.url_of(*self.key) if gateway.answering else None,
-        )
+        facts = observed.facts(observed.plan(), self._traffic, self._urls())
         document = status(facts, timestamp())
-        if document != service.status:
+        if document != observed.service.status:
             self._world.store.save_status(self.key, document)
             self._world.notify()
+
+    def autoscaled(self) -> dict[Part, int]:
+        """Name the parts whose number follows the load, with what they have of replicas."""
+        observed = self._observe()
+        if observed.stopped or observed.service.deleted:
+            return {}
+        service, spec = observed.service, observed.spec
+        parts = self._scaler.autoscaled(service, observed.revisions, spec)
+        return {part: observed.wanted[part] for part in parts}
+
+    def scale(self, parts: Mapping[Part, int], meter: Meter) -> None:
+        """Let parts follow their load."""
+        ready = [replica.record for replica in self._active() if replica.ready]
+        leaders = {part: [one.pid for one in ready if one.part == part] for part in parts}
+        changes = self._scaler.decide(
+            parts,
+            self._observe().spec,
+            lambda part: meter.sample(cluster(self.key, part), leaders[part]),
+        )
+        for part, replicas, why in changes:
+            reason = "ScaledUp" if replicas > parts[part] else "ScaledDown"
+            self._note("Normal", reason, f"{part}: {why}")
+            self.wake()
 
     async def _turn(self) -> bool:
         """Take a step, whatever comes of it; False when the service is gone."""
@@ -153,36 +140,37 @@ class Reconciler:
 
     async def _step(self) -> bool:
         for replica in self._ended():
-            self._note_failure(replica, exit_message(replica))
+            self._world.fleet.lose(replica)
+            self._note_failure(replica, replica.verdict or exit_message(replica))
         if self._world.store.service(self.key).deleted:
             await self._delete()
             return False
         await self._probe()
         observed = self._observe()
-        latest_plan = plan(
-            observed.revisions,
-            observed.service.rolled_out,
-            observed.spec.replicas,
-            observed.ready,
-        )
-        self._start_missing(observed, latest_plan)
-        routed = await self._route(observed, latest_plan)
+        wanted = observed.plan()
+        self._start_missing(observed, wanted)
+        routed = await self._route(observed, wanted)
         if routed:
-            self._retire_unwanted(latest_plan)
+            self._note_progress(observed, wanted)
+            self._retire_unwanted(observed, wanted)
         self.save_status()
-        self._settled = routed and self._is_settled(latest_plan)
+        self._settled = routed and self._is_settled(wanted)
         return True
 
-    def _observe(self) -> _Observed:
+    def _observe(self) -> Observation:
         store = self._world.store
-        service = store.service(self.key)
+        service, revisions = store.service(self.key), store.revisions(self.key)
+        spec = read_spec(service.spec)
         replicas = self._active()
-        return _Observed(
+        return Observation(
             service=service,
-            revisions=store.revisions(self.key),
-            spec=read_spec(service.spec),
+            revisions=revisions,
+            spec=spec,
+            stopped=is_stopped(service.annotations),
+            wanted=self._scaler.wanted(service, revisions, spec),
             ready=Counter(replica.record.part for replica in replicas if replica.ready),
             started=Counter(replica.record.part for replica in replicas),
+            failures=self._troubles.failures(),
         )
 
     def _active(self) -> list[Replica]:
@@ -192,7 +180,7 @@ class Reconciler:
         return [replica for replica in self._active() if not replica.process.running]
 
     async def _probe(self) -> None:
-        """Ask those that are not ready yet; give up on those that took too long."""
+        """Ask those that are not ready; give up on those that took too long."""
         waiting = [replica for replica in self._active() if not replica.ready]
         await asyncio.gather(*(self._world.fleet.probe(replica) for replica in waiting))
         now = asyncio.get_running_loop().time()
@@ -204,17 +192,18 @@ class Reconciler:
                 replica.deadline = now + limit
             if not replica.ready and now > replica.deadline:
                 await replica.process.stop(grace=0.0)
+                self._world.fleet.lose(replica)
                 message = f"{replica.name} was not ready within {limit:g} s"
                 self._note_failure(replica, message, hopeless=True)
 
     def _note_failure(self, replica: Replica, message: str, *, hopeless: bool = False) -> None:
-        """Forget a replica that has ended, and count its crash."""
-        self._world.fleet.forget(replica)
+        """Count the crash of a replica that is gone."""
         now = asyncio.get_running_loop().time()
         served = now - replica.since if replica.ready else 0.0
-        part, slot = replica.record.part, replica.record.slot
-        failure = failure_info(replica, self._reason(part.revision), message)
-        self._count(part, slot, failure, served, hopeless=hopeless)
+        record = replica.record
+        failure = failure_info(replica, self._reason(record.revision), message)
+        restarts = record.restarts + 1
+        self._count(record.part, record.slot, failure, served, restarts, hopeless=hopeless)
 
     def _reason(self, name: str) -> Reason:
         revision = self._observe().revision(name)
@@ -226,68 +215,79 @@ class Reconciler:
         slot: int,
         failure: dict[str, Any],
         served: float = 0.0,
+        restarts: int = 0,
         *,
         hopeless: bool = False,
     ) -> None:
         """Give a new revision up when one of its replicas had its chances."""
-        world = self._world
-        log.warning("%s: %s", self.key, failure["message"])
-        trouble = self._trouble.setdefault((part, slot), Trouble())
-        trouble.note(failure, served, asyncio.get_running_loop().time(), world.settings)
-        given_up = hopeless or trouble.crashes >= world.settings.start_attempts
+        now = asyncio.get_running_loop().time()
+        trouble = self._troubles.note(part, slot, failure, served, now, restarts)
+        self._note("Warning", "ReplicaFailed", failure["message"])
+        given_up = hopeless or trouble.crashes >= self._world.settings.start_attempts
         revision = self._observe().revision(part.revision)
         if revision and revision.state == "Pending" and given_up:
-            world.store.fail(revision, failure)
+            self._fail(revision, failure)
 
-    def _last_failure(self, part: Part) -> dict[str, Any] | None:
-        failures = [trouble.failure for place, trouble in self._trouble.items() if place[0] == part]
-        known = (failure for failure in failures if failure)
-        return max(known, key=lambda failure: str(failure["time"]), default=None)
+    def _fail(self, revision: Revision, failure: dict[str, Any]) -> None:
+        self._world.store.fail(revision, failure)
+        self._note("Warning", "RevisionFailed", f"{revision.name}: {failure['message']}")
+        self.wake()
 
-    def _start_missing(self, observed: _Observed, wanted: Plan) -> None:
+    def _start_missing(self, observed: Observation, wanted: Plan) -> None:
         now = asyncio.get_running_loop().time()
+        self._fetching.cancel(kept={part.revision for part in wanted.replicas})
         for part, count in wanted.replicas.items():
             revision = observed.revision(part.revision)
+            if revision is None or not self._fetching.has_all(revision):
+                continue
             used = {
                 replica.record.slot for replica in self._active() if replica.record.part == part
             }
             # After scaling down, those that stayed may have slots beyond the count.
             free = [slot for slot in range(1, count + 1) if slot not in used]
             for slot in free[: max(0, count - len(used))]:
-                trouble = self._trouble.get((part, slot))
-                if revision and not (trouble and now < trouble.not_before):
+                if now >= self._troubles.of(part, slot).not_before:
                     self._start(revision, part, slot)
 
     def _start(self, revision: Revision, part: Part, slot: int) -> None:
         path = revision_path(cluster(self.key, Part(revision.name, PREDICTOR)))
         predictor_host = f"127.0.0.1:{self._world.gateway.port}{path}"
+        restarts = self._troubles.of(part, slot).restarts
         try:
-            self._world.fleet.start(revision, part, slot, predictor_host)
+            self._world.fleet.start(revision, part, slot, predictor_host, restarts)
         except SpawnFailed as error:
             reason = self._reason(revision.name)
             self._count(part, slot, start_failure_info(part, slot, reason, str(error)))
 
-    async def _route(self, observed: _Observed, wanted: Plan) -> bool:
+    async def _route(self, observed: Observation, wanted: Plan) -> bool:
         """Send the traffic where the plan says; True when the gateway does."""
-        world = self._world
-        serving = observed.revision(wanted.traffic[0][0]) if wanted.traffic else None
-        components = serving.components if serving else (PREDICTOR,)
-        world.routing.decide(self.key, wanted.traffic, observed.spec.timeouts(components))
-        if not await self._push():
-            return False
-        for name, _ in wanted.traffic:
-            if name != observed.service.rolled_out:
-                world.store.roll_out(self.key, name)
-                log.info("%s: traffic moved to %s", self.key, name)
-                self._tidy_logs(observed.revisions)
-        return True
+        self._world.routing.decide(self.key, observed.decision(wanted))
+        return await self._push()
 
-    def _tidy_logs(self, kept: Sequence[Revision]) -> None:
-        """Remove the logs of revisions that are no longer known."""
+    def _note_progress(self, observed: Observation, wanted: Plan) -> None:
+        """Keep what the traffic is now."""
+        store, before = self._world.store, self._traffic
+        self._traffic = wanted.traffic
+        for name in wanted.up:
+            store.mark_up(self.key, name)
+            self._note("Normal", "RevisionReady", f"{name} is ready")
+        for track, name in wanted.roll_outs:
+            revision = observed.revision(name)
+            if revision:
+                self._scaler.keep(revision, observed.wanted)
+            store.roll_out(self.key, track, name)
+            self._tidy(observed.revisions)
+        if wanted.traffic and wanted.traffic != before:
+            shares = ", ".join(f"{name} {percent} %" for name, percent in wanted.traffic)
+            self._note("Normal", "TrafficMoved", shares)
+
+    def _tidy(self, kept: Sequence[Revision]) -> None:
+        """Remove logs and models of revisions that are no longer known."""
         names = {str(part) for revision in kept for part in revision.parts}
         for path in self._world.paths.service_logs(*self.key).glob("*.log*"):
-            if path.name.rpartition("-")[0] not in names:
+            if path.name.partition(".")[0].rpartition("-")[0] not in names:
                 path.unlink(missing_ok=True)
+        self._world.storage.forget(self.key, {revision.name for revision in kept})
 
     async def _push(self) -> bool:
         if not self._world.gateway.answering:
@@ -299,73 +299,56 @@ class Reconciler:
             return False
         return True
 
-    def _retire_unwanted(self, wanted: Plan) -> None:
+    def _retire_unwanted(self, observed: Observation, wanted: Plan) -> None:
         kept: Counter[Part] = Counter()
         # Those that serve stay as long as others can go instead.
         for replica in sorted(self._active(), key=_by_worth):
             part = replica.record.part
             kept[part] += 1
-            if kept[part] > wanted.replicas.get(part, 0) and not self._is_asked(replica, wanted):
-                self._retire(replica)
+            asked = part not in wanted.replicas and self._retirement.is_asked(replica)
+            if kept[part] > wanted.replicas.get(part, 0) and not asked:
+                self._retire(replica, observed.spec)
 
-    def _is_asked(self, replica: Replica, wanted: Plan | None = None) -> bool:
-        """Tell whether an explainer that is to go as well may still ask this predictor."""
-        part = replica.record.part
-        if part.component != PREDICTOR or (wanted and part in wanted.replicas):
-            return False
-        others = (other.record.part for other in self._world.fleet.of(self.key))
-        return any(other.revision == part.revision and other != part for other in others)
-
-    def _retire(self, replica: Replica) -> None:
-        replica.retiring = True
-        task = asyncio.create_task(self._drain_and_stop(replica))
-        self._retiring.add(task)
-        task.add_done_callback(self._retired)
-
-    def _retired(self, task: asyncio.Task[None]) -> None:
-        self._retiring.discard(task)
-        if not task.cancelled() and task.exception():
-            log.error("%s: %s", self.key, task.exception())
-        self._wake.set()
-
-    async def _drain_and_stop(self, replica: Replica) -> None:
-        try:
-            await self._end(replica)
-        except Exception:
-            # The next step sees it again, and tries again.
-            await asyncio.sleep(_PAUSE)
-            replica.retiring = False
-            raise
-
-    async def _end(self, replica: Replica) -> None:
-        world, part = self._world, replica.record.part
-        # One of several replicas of a revision that serves leaves the table here; Envoy drains it.
-        await self._push()
-        if replica.ready and not world.routing.has_traffic(self.key, part.revision):
-            await world.routing.drained(self.key, part, world.settings.drain_limit)
-        await world.fleet.stop(replica)
-        await self._push()
+    def _retire(self, replica: Replica, spec: Spec) -> None:
+        component = replica.record.component
+        self._retirement.begin(replica, longest=spec.timeouts([component])[component])
 
     async def _delete(self) -> None:
         world = self._world
         world.routing.drop(self.key)
+        self._fetching.cancel(kept=set())
         await self._push()
-        while self._retiring or world.fleet.of(self.key):
+        spec = self._observe().spec
+        while self._retirement or world.fleet.of(self.key):
             for replica in self._active():
-                if not self._is_asked(replica):
-                    self._retire(replica)
-            await asyncio.gather(*self._retiring, return_exceptions=True)
+                if not self._retirement.is_asked(replica):
+                    self._retire(replica, spec)
+            await self._retirement.wait()
         shutil.rmtree(world.paths.service_logs(*self.key), ignore_errors=True)
+        world.storage.forget(self.key, set())
         world.store.remove(self.key)
+        self._note("Normal", "Deleted", "its processes and routes are gone")
         world.notify()
         log.info("%s: deleted", self.key)
+
+    def _urls(self) -> Urls | None:
+        gateway = self._world.gateway
+        if not gateway.answering:
+            return None
+        speaks_grpc = any(one.record.grpc_port for one in self._active() if one.ready)
+        grpc = f"grpc://127.0.0.1:{gateway.port}" if speaks_grpc else None
+        return Urls(gateway.url_of(*self.key), grpc)
+
+    def _note(self, type_: EventType, reason: str, message: str) -> None:
+        self._world.events.note(self.key, type_, reason, message)
 
     def _is_settled(self, wanted: Plan) -> bool:
         observed = self._observe()
         return (
-            not self._retiring
-            and observed.revisions[-1].state != "Pending"
+            not self._retirement
+            and not self._fetching
             and all(observed.ready[part] == count for part, count in wanted.replicas.items())
+            and observed.plan() == wanted
         )
 
 

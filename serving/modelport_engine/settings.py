@@ -12,13 +12,28 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 from modelport_engine.errors import EngineStartFailed
+from modelport_engine.scaling.policy import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "MODELPORT_ENGINE_"
 
-_READERS: dict[str, Callable[[str], str | int | float]] = {"str": str, "int": int, "float": float}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(text)
+    return _BOOLEANS[text.lower()]
+
+
+_READERS: dict[str, Callable[[str], str | int | float]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": _boolean,
+}
 
 
 def _own_runtime() -> str:
@@ -31,11 +46,27 @@ def _half_of_the_cores() -> int:
 
 
 @dataclass(frozen=True)
+class Invocation:
+    """How one engine was started.
+
+    `gateway_port`: the one asked for, if any. `detached`: it outlives who started it, and comes
+    back when it is killed. `lock`: descriptor of the home's lock, if a standby has started it.
+    """
+
+    gateway_port: int | None = None
+    detached: bool = False
+    lock: int | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """How the engine works; field `x` is read from the variable `MODELPORT_ENGINE_X`."""
 
     runtime: str = _own_runtime()
     """Command line that starts a model server; KServe's arguments are appended to it."""
+
+    allow_pickle: bool = False
+    """Whether models may be loaded whose loading can run any code in their folder."""
 
     gateway_port: int = 8780
     """TCP port tried first on a new home; free on most machines, unlike 8080."""
@@ -63,6 +94,21 @@ class Settings:
     """Seconds that requests on an old revision may take to end before it is stopped;
     KServe's default request timeout."""
 
+    scale_stable_window: float = 60.0
+    """Seconds that concurrency and rps are averaged over; Knative's stable window."""
+
+    scale_panic_window: float = 6.0
+    """Seconds that a sudden load is judged by; Knative's panic window."""
+
+    scale_short_window: float = 3.0
+    """Seconds that cpu, memory and latency are averaged over: longer than a spike."""
+
+    scale_quiet_window: float = 60.0
+    """Seconds that fewer replicas must have sufficed before some are stopped."""
+
+    log_limit: int = 16 * 1024 * 1024
+    """Bytes at which a replica's log is put aside; two older files are kept."""
+
     tick: float = 0.1
     """Seconds between two looks at every process; bounds how late a crash is noticed."""
 
@@ -78,10 +124,21 @@ class Settings:
             try:
                 values[field.name] = _READERS[str(field.type)](text)
             except ValueError:
+                wanted = "true or false" if field.type == "bool" else "a number"
                 raise EngineStartFailed(
-                    f"{name}={text!r} is not a number", "correct it or unset it"
+                    f"{name}={text!r} is not {wanted}", "correct it or unset it"
                 ) from None
         return cls(**values)  # type: ignore[arg-type]  # each has its field's own type
+
+    @property
+    def windows(self) -> Windows:
+        """What autoscaling looks back on."""
+        return Windows(
+            stable=self.scale_stable_window,
+            panic=self.scale_panic_window,
+            short=self.scale_short_window,
+            quiet=self.scale_quiet_window,
+        )
 
     @property
     def runtime_command(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a served model folder is: an MLflow model folder, described by its `MLmodel` file.
+"""What a served model is, and how the `MLmodel` file of an MLflow model folder describes one.
 
 The `onnx` flavour is served when the folder has it, otherwise the model's own flavour. This
 module is pure: it reads `MLmodel`, never the model itself, and imports neither MLflow nor ONNX
@@ -29,11 +29,14 @@ __all__ = [
     "Provider",
     "ServedModel",
     "SessionOptions",
+    "files",
+    "is_mlflow",
     "read",
 ]
 
 MLMODEL = "MLmodel"
 ONNX = "onnx"
+SKLEARN = "sklearn"
 XGBOOST = "xgboost"
 LIGHTGBM = "lightgbm"
 PYTORCH = "pytorch"
@@ -105,8 +108,10 @@ class Provider:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model folder that the runtime can serve.
+    """A model that the runtime can serve.
 
+    `folder` is where it lies: a folder, or for some plain models a file. `plain` tells that there
+    is no `MLmodel`: it answers as KServe's own servers do.
     `flavour` is `onnx`, else the model's own flavour (sklearn, xgboost, ..., python_function).
     `model_file` is where its data lies (a file or a folder), if `MLmodel` names it; `example` is
     the input example that was logged with it, and `code` the folder of modules that it imports,
@@ -124,6 +129,7 @@ class ServedModel:
     session_options: SessionOptions = SessionOptions()
     providers: tuple[Provider, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    plain: bool = False
 
     @property
     def needs_pickle(self) -> bool:
@@ -142,6 +148,18 @@ class ServedModel:
         """The class of the model, for the flavours that name it; they all began with a Booster."""
         default = _PLAIN_FILES.get(self.flavour, [""])[0]
         return str(self.config.get("model_class") or default)
+
+
+def is_mlflow(path: Path) -> bool:
+    """Tell whether a path is an MLflow model folder."""
+    return (path / MLMODEL).exists()
+
+
+def files(path: Path) -> list[Path]:
+    """Return all files of a model: those below its folder, or the one that it is."""
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file())
 
 
 def read(folder: str | Path) -> ServedModel:

@@ -80,6 +80,7 @@ class DataPlane:
         self.repository = Repository(
             None if settings.predictor_host else settings.model_dir,
             settings.model_name,
+            model_format=settings.model_format,
             version_policy=settings.model_version_policy,
             allow_pickle=settings.allow_pickle,
             warmup=settings.model_warmup,

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelport_serving import cache, contract, warmup
+from modelport_serving import cache, contract, plain, warmup
 from modelport_serving.errors import (
     InvalidInput,
     ModelLoadFailed,
@@ -48,6 +48,7 @@ class Model:
         folder: Path,
         version: str | None = None,
         *,
+        model_format: str | None = None,
         allow_pickle: bool = False,
         max_threads: int = 1,
         warm: bool = True,
@@ -65,6 +66,7 @@ class Model:
         self.served: contract.ServedModel
         self.runtime: Runtime
         self.mapping: InputMapping
+        self._model_format = model_format
         self._allow_pickle = allow_pickle
         self._max_threads = max_threads
         self._warm = warm
@@ -102,13 +104,17 @@ class Model:
         started = time.perf_counter()
         if self._with_digest:
             self.digest = cache.identity(self.folder)
-        self.served = contract.read(self.folder)
+        self.served = (
+            contract.read(self.folder)
+            if contract.is_mlflow(self.folder)
+            else plain.read(self.folder, self._model_format)
+        )
         runtime = runtime_for(
             self.served, allow_pickle=self._allow_pickle, max_threads=self._max_threads
         )
         runtime.load()
         self.runtime = runtime
-        self.mapping = mapping_for(runtime.inputs, self.served.inputs)
+        self.mapping = mapping_for(runtime.inputs, self.served.inputs or runtime.columns)
         self._output_names = frozenset(spec.name for spec in runtime.outputs)
         loaded = time.perf_counter()
         example = warmup.example(self.served.example)

@@ -1,8 +1,9 @@
 """The models of one folder: which there are, which are loaded, and which one answers.
 
-`model_dir` is one MLflow model folder, a folder of versions of one model (`1/`, `2/`, ...), or a
-repository of models: `<model>/<version>/`, or `<model>/` without versions. A name that a request
-gives is only ever looked up among the folders found there, so no name can leave `model_dir`.
+`model_dir` is one model (an MLflow model folder, or a plain model file or its folder), a folder of
+versions of one model (`1/`, `2/`, ...), or a repository of models: `<model>/<version>/`, or
+`<model>/` without versions. A name that a request gives is only ever looked up among the folders
+found there, so no name can leave `model_dir`.
 
 What serves goes on serving: a version is loaded beside the old one, which answers until the new
 one can, and which is unloaded when its last request has been answered.
@@ -17,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar, TypeVarTuple
 
-from modelport_serving.contract import MLMODEL
+from modelport_serving.contract import files
 from modelport_serving.errors import ModelLoadFailed, ModelNotFound, ModelNotReady, ServingError
 from modelport_serving.model import Model, ModelState
+from modelport_serving.plain import is_model
 
 log = logging.getLogger("modelport_serving")
 
@@ -56,6 +58,7 @@ class Repository:
     Args:
         model_dir: The folder.
         model_name: What a single model is called; a repository's models have their folders' names.
+        model_format: The format of plain models whose names do not tell it.
         version_policy: `latest` (the highest number), `all`, or versions as in `1,3`.
         allow_pickle: Whether models may be loaded that can run any code.
         warmup: Whether each model answers its example before it is ready.
@@ -69,6 +72,7 @@ class Repository:
         model_dir: Path | None,
         model_name: str,
         *,
+        model_format: str | None = None,
         version_policy: str = LATEST,
         allow_pickle: bool = False,
         warmup: bool = True,
@@ -79,6 +83,7 @@ class Repository:
     ) -> None:
         self._root = model_dir
         self._model_name = model_name
+        self._model_format = model_format
         self._policy = version_policy
         self._allow_pickle = allow_pickle
         self._warmup = warmup
@@ -104,7 +109,7 @@ class Repository:
         A single model's failure is raised (`ModelLoadFailed`); in a repository it keeps no other
         model from serving, and the index tells it.
         """
-        layout = await self._in_thread(find, self._root, self._model_name)
+        layout = await self._in_thread(self._find)
         models = {name: f for name, f in layout.models.items() if name not in unwanted}
         for name, folders in models.items():
             self._served[name] = _Served(wanted(folders, self._policy))
@@ -141,7 +146,7 @@ class Repository:
 
     def index(self) -> list[IndexEntry]:
         """List every version of every model: on disk, loaded, loading, failed or unloading."""
-        on_disk = find(self._root, self._model_name).models
+        on_disk = self._find().models
         return [
             entry
             for name in dict.fromkeys([*on_disk, *self._served])
@@ -154,7 +159,7 @@ class Repository:
         `ModelNotFound` when there is no such folder; `ModelLoadFailed` when a version of it
         cannot be served: then what served before goes on serving.
         """
-        on_disk = (await self._in_thread(find, self._root, self._model_name)).models
+        on_disk = (await self._in_thread(self._find)).models
         if name not in on_disk:
             raise ModelNotFound(f"{self._root} holds no model {name!r}, only {_list(on_disk)}")
         self._served.setdefault(name, _Served([]))
@@ -211,6 +216,7 @@ class Repository:
             name,
             folder or Path(),
             version,
+            model_format=self._model_format,
             allow_pickle=self._allow_pickle,
             warm=self._warmup,
             with_digest=self._with_digests,
@@ -281,6 +287,9 @@ class Repository:
             return ModelNotReady(f"model {name!r} is not loaded: {reason}")
         return ModelNotReady(f"model {name!r} is not loaded yet: try again shortly")
 
+    def _find(self) -> Layout:
+        return find(self._root, self._model_name, self._model_format)
+
     def _in_thread(
         self, function: Callable[[*Arguments], Result], *arguments: *Arguments
     ) -> asyncio.Future[Result]:
@@ -325,7 +334,7 @@ class _Served:
         return ModelState.UNAVAILABLE, "unloaded" if not self.wanted else "not wanted"
 
 
-def find(model_dir: Path | None, model_name: str) -> Layout:
+def find(model_dir: Path | None, model_name: str, model_format: str | None = None) -> Layout:
     """Find the models of a folder and their versions. Reads names alone, no model.
 
     Without a folder there are none: the models are another server's.
@@ -335,11 +344,13 @@ def find(model_dir: Path | None, model_name: str) -> Layout:
     """
     if model_dir is None:
         return Layout({}, single=False)
-    if not (model_dir / MLMODEL).exists():
+    if not is_model(model_dir, model_format):
         folders = _folders(model_dir)
         if folders and all(_is_version(folder.name) for folder in folders):
             return Layout({model_name: {folder.name: folder for folder in folders}}, single=True)
-        models = {folder.name: _model_folders(folder, model_dir) for folder in folders}
+        models = {
+            folder.name: _model_folders(folder, model_dir, model_format) for folder in folders
+        }
         if any(models.values()):
             return Layout({name: found for name, found in models.items() if found}, single=False)
     return Layout({model_name: {None: model_dir}}, single=True)
@@ -356,9 +367,9 @@ def wanted(folders: Folders, policy: str) -> list[Version]:
     return [version.strip() for version in policy.split(",")]
 
 
-def _model_folders(folder: Path, root: Path) -> dict[Version, Path]:
+def _model_folders(folder: Path, root: Path, model_format: str | None) -> dict[Version, Path]:
     # What a link outside holds is not looked at: loading it will be refused.
-    if (folder / MLMODEL).exists() or not _is_inside(folder, root):
+    if not _is_inside(folder, root) or is_model(folder, model_format):
         return {None: folder}
     return {inner.name: inner for inner in _folders(folder) if _is_version(inner.name)}
 
@@ -383,8 +394,8 @@ def _fingerprint(model: Model, folder: Path | None, root: Path | None) -> frozen
         raise ModelLoadFailed(f"model {model.title} is wanted, but {root} does not hold it")
     if not _is_inside(folder, root):
         raise ModelLoadFailed(f"{folder} is a link out of {root}: put the model itself there")
-    files = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
-    return frozenset((path, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in files)
+    stats = ((path, path.stat()) for path in files(folder))
+    return frozenset((path, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
 def _sorted(versions: Iterable[Version]) -> list[Version]:

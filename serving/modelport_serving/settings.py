@@ -19,6 +19,7 @@ class Settings:
 
     model_name: str
     model_dir: Path | None
+    model_format: str | None
     model_version_policy: str
     model_warmup: bool
     allow_pickle: bool
@@ -116,8 +117,14 @@ def _add_model(add: _Add) -> None:
     add(
         "--model_dir",
         type=Path,
-        help="an MLflow model folder, or a repository of <model>/<version>/ folders; with "
-        "--predictor_host, what the transformer or explainer reads",
+        help="an MLflow model folder, a plain model file or its folder (model.joblib, model.bst, "
+        "model.onnx, ...), or a repository of <model>/<version>/ folders; with --predictor_host, "
+        "what the transformer or explainer reads",
+    )
+    add(
+        "--model_format",
+        help="format of plain model files, where their names do not tell it: onnx, sklearn, "
+        "xgboost, lightgbm or pytorch; MLflow model folders say it themselves",
     )
     add(
         "--model_version_policy",

@@ -23,7 +23,7 @@ from modelport_engine.errors import EngineError
 from modelport_engine.replicas.processes import owned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 STANDIN = Path(__file__).with_name("standin.py")
 
@@ -59,14 +59,19 @@ class Home:
 
     @staticmethod
     def request(
-        url: str, path: str = "", body: bytes | None = None, host: str | None = None
+        url: str,
+        path: str = "",
+        body: bytes | None = None,
+        host: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Call the gateway as curl would; the body comes back parsed."""
         parts = urlsplit(url)
         connection = http.client.HTTPConnection(parts.netloc, timeout=10)
         try:
             method = "GET" if body is None else "POST"
-            connection.request(method, parts.path + path, body, {"Host": host or parts.netloc})
+            sent = {"Host": host or parts.netloc, **(headers or {})}
+            connection.request(method, parts.path + path, body, sent)
             response = connection.getresponse()
             return response.status, json.loads(response.read())
         finally:
@@ -119,8 +124,18 @@ class Home:
         self.remember()
         return ready
 
-    def predict(self, url: str) -> dict[str, Any]:
-        status, answer = self.request(url, "/v1/models/tumor:predict", b"{}")
+    @staticmethod
+    def transformer(model: Path) -> dict[str, Any]:
+        """Write the container of a transformer that is a command of its own."""
+        return {
+            "name": "kserve-container",
+            "image": "registry.example/transformer:1",
+            "command": [sys.executable, str(STANDIN)],
+            "args": ["--transform", f"--model_dir={model}"],
+        }
+
+    def predict(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        status, answer = self.request(url, "/v1/models/tumor:predict", b"{}", headers=headers)
         assert status == 200, answer
         return answer
 

@@ -5,7 +5,7 @@ code 3 before it is ready), `never_ready` (true: its readiness stays 503), `read
 `explainer_after` (seconds until it is ready, an explainer's since its predictor is). A request
 to `/hold` is answered once the folder has a file `release`. With `--predictor_host` it is an
 explainer, whose answers hold its predictor's; `fail` is the predictor's own then,
-`explainer_fails` the explainer's.
+`explainer_fails` the explainer's. With `--transform` as well it is a transformer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--model_name")
 parser.add_argument("--model_dir", type=Path)
 parser.add_argument("--http_port", type=int)
-parser.add_argument("--host")
-parser.add_argument("--enable_grpc")
+parser.add_argument("--grpc_port", type=int)
+parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--predictor_host")
+parser.add_argument("--transform", action="store_true")
 arguments, rest = parser.parse_known_args()
 started = time.monotonic()
 predictor_seen: list[float] = []
@@ -57,7 +58,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if not self.path.partition("?")[0].endswith((":explain", "/explain")):
+        if arguments.transform:
+            status, asked = ask_predictor("POST", self.path, body)
+            self.answer(status, {**asked, "transformed": asked} if status == 200 else asked)
+        elif not self.path.partition("?")[0].endswith((":explain", "/explain")):
             self.answer(200, {"predictions": [behaviour["answer"]], "pid": os.getpid()})
         elif arguments.predictor_host is None:
             self.answer(501, {"error": "no explainer"})
@@ -80,7 +84,9 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def ask_predictor(method: str, path: str, body: bytes | None = None) -> tuple[int, object]:
+def ask_predictor(
+    method: str, path: str, body: bytes | None = None
+) -> tuple[int, dict[str, object]]:
     host, slash, prefix = arguments.predictor_host.partition("/")
     connection = http.client.HTTPConnection(host, timeout=10)
     try:

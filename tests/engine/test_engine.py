@@ -53,6 +53,7 @@ def test_a_service_answers_by_path_and_by_host(running: Home) -> None:
         "Ready": "True",
         "RoutesReady": "True",
         "SpecHonoured": "True",
+        "Stopped": "False",
     }
     assert ready["status"]["modelStatus"]["transitionStatus"] == "UpToDate"
     assert running.request(url) == (200, {"status": "alive"})

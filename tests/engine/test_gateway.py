@@ -10,7 +10,7 @@ from modelport_engine.gateway.envoy import Gateway
 from modelport_engine.gateway.xds import Table
 from modelport_engine.paths import EnginePaths
 from modelport_engine.replicas.processes import is_alive, kill_strays, owned
-from modelport_engine.store import Store
+from modelport_engine.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

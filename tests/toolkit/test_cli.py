@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from modelport import cli, launch
+from modelport.cli import common, release
 from modelport.errors import UsageError
 
 
@@ -121,13 +122,13 @@ def test_an_unknown_service_is_one_line(home):
 
 
 def test_rows_may_be_json_text_or_a_variable():
-    assert cli._rows({}, "[[1, 2]]") == [[1, 2]]
-    assert cli._rows({"rows": [[1.0]]}, "rows") == [[1.0]]
+    assert release._rows({}, "[[1, 2]]") == [[1, 2]]
+    assert release._rows({"rows": [[1.0]]}, "rows") == [[1.0]]
     with pytest.raises(UsageError, match="no valid JSON"):
-        cli._rows({}, "[1,")
+        release._rows({}, "[1,")
 
 
 @pytest.mark.usefixtures("store", "home")
 def test_completion_knows_mlflows_models():
-    assert "models:/breast-cancer@champion" in cli.complete_models("models:/breast")
-    assert cli.complete_models("models:/zebra") == []
+    assert "models:/breast-cancer@champion" in common.complete_models("models:/breast")
+    assert common.complete_models("models:/zebra") == []

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 from modelport import cli
+from modelport.cli import common
+from modelport.documents import STDIN
 from modelport.errors import ModelportError, UsageError
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 PREFIX = "kserve_"
-COMMANDS = ("deploy", "predict", "status", "delete", "benchmark", "explain", "certify")
+COMMANDS = (
+    *("deploy", "predict", "status", "delete", "benchmark", "explain", "certify"),
+    *("apply", "get", "describe", "logs", "events", "scale", "stop", "start", "rollout", "lint"),
+)
 # What completes a command's first word, where that is not a service.
 _FIRST_WORDS = {
-    "deploy": cli.complete_models,
-    "certify": cli.complete_models,
-    "benchmark": cli.complete_targets,
+    "deploy": common.complete_models,
+    "certify": common.complete_models,
+    "benchmark": common.complete_targets,
 }
 
 
@@ -57,16 +63,63 @@ class ModelportMagics(Magics):  # type: ignore[misc]  # IPython ships no type in
     def kserve_explain(self, line: str) -> object:
         return self._run("explain", line)
 
-    def _run(self, command: str, line: str) -> object:
+    @line_cell_magic
+    def kserve_apply(self, line: str, cell: str | None = None) -> object:
+        return self._run("apply", line, cell)
+
+    @line_magic
+    def kserve_get(self, line: str) -> object:
+        return self._run("get", line)
+
+    @line_magic
+    def kserve_describe(self, line: str) -> object:
+        return self._run("describe", line)
+
+    @line_magic
+    def kserve_logs(self, line: str) -> object:
+        return self._run("logs", line)
+
+    @line_magic
+    def kserve_events(self, line: str) -> object:
+        return self._run("events", line)
+
+    @line_magic
+    def kserve_scale(self, line: str) -> object:
+        return self._run("scale", line)
+
+    @line_magic
+    def kserve_stop(self, line: str) -> object:
+        return self._run("stop", line)
+
+    @line_magic
+    def kserve_start(self, line: str) -> object:
+        return self._run("start", line)
+
+    @line_magic
+    def kserve_rollout(self, line: str) -> object:
+        return self._run("rollout", line)
+
+    @line_cell_magic
+    def kserve_lint(self, line: str, cell: str | None = None) -> object:
+        return self._run("lint", line, cell)
+
+    def _run(self, command: str, line: str, cell: str | None = None) -> object:
+        variables = self.shell.user_ns
         try:
-            result = cli.run([command, *_words(line)], self.shell.user_ns)
+            words = [command, *_words(line)]
+            if cell is not None:
+                words, variables = [*words, "-f", STDIN], {**variables, STDIN: cell}
+            result = cli.run(words, variables)
+            if isinstance(result, Iterator):
+                _print_each(result)
+                return None
         except ModelportError as error:
             _show_release(error)
             raise _in_one_line(error, whole="--traceback" in line) from None
         if isinstance(result, str):
             print(result)  # noqa: T201 - a word on what was done is no value to keep
             return None
-        return result.value if isinstance(result, cli.Json) else result
+        return result.value if isinstance(result, common.Json) else result
 
 
 def load(shell: InteractiveShell) -> None:
@@ -103,13 +156,19 @@ def completions(name: str, words: list[str], word: str) -> list[str]:
         word: The last of them, if the cursor stands at its end; empty for a new word.
     """
     command = cli.program.commands[name]
+    before = words[:-1] if word else words
+    if isinstance(command, click.Group):
+        if len(before) == 1:
+            return [one for one in command.commands if one.startswith(word)]
+        command, before = command.commands.get(before[1], command), before[1:]
     if word.startswith("-"):
         options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts]
         return [option for option in options if option.startswith(word)]
-    before = words[:-1] if word else words
     if before[-1] == "--name":
-        return cli.complete_services(word)
-    first = _FIRST_WORDS.get(name, cli.complete_services)
+        return common.complete_services(word)
+    if before[-1] in ("-n", "--namespace"):
+        return common.complete_namespaces(word)
+    first = _FIRST_WORDS.get(name, common.complete_services)
     return first(word) if len(before) == 1 else []
 
 
@@ -118,6 +177,13 @@ def _words(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError as error:
         raise UsageError(f"the line does not read ({error})", "close the quotation") from error
+
+
+def _print_each(lines: Iterator[str]) -> None:
+    """Print lines as they come; what goes on for ever ends when the kernel is interrupted."""
+    with suppress(KeyboardInterrupt):
+        for line in lines:
+            print(line)  # noqa: T201
 
 
 def _show_release(error: ModelportError) -> None:

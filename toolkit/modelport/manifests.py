@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 API_VERSION = "serving.kserve.io/v1beta1"
 KIND = "InferenceService"
+COMPONENTS = ("predictor", "transformer", "explainer")
 # The runtime with what its SHAP explainer needs; locally no image is used.
 EXPLAINER_IMAGE = "ghcr.io/modelport/modelport-explainer:0.1.0"
 
@@ -17,6 +19,8 @@ MODEL = "modelport.dev/model"
 SOURCE = "modelport.dev/source"
 RELEASE = "modelport.dev/release"
 RUN = "modelport.dev/mlflow-run"
+# KServe's: "true" keeps a service without processes.
+STOP = "serving.kserve.io/stop"
 
 Manifest = dict[str, Any]
 
@@ -102,6 +106,40 @@ def applied(stored: Manifest) -> Manifest:
         "metadata": metadata,
         "spec": stored["spec"],
     }
+
+
+def components(manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
+    """Give the components of a service with their paths, those of its canaries included."""
+    spec = manifest.get("spec")
+    found = spec if isinstance(spec, dict) else {}
+    for name in COMPONENTS:
+        if isinstance(part := found.get(name), dict):
+            yield f"spec.{name}", part
+    canaries = found.get("canary")
+    for index, canary in enumerate(canaries if isinstance(canaries, list) else ()):
+        if isinstance(canary, dict) and isinstance(part := canary.get(COMPONENTS[0]), dict):
+            yield f"spec.canary[{index}].predictor", part
+
+
+def storages(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Give every storage URI that a service names, with its path."""
+    for path, part in components(manifest):
+        yield from _storages(path, part)
+
+
+def _storages(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _storages(f"{path}[{index}]", item)
+    elif isinstance(value, dict):
+        if value.get("name") == "STORAGE_URI" and isinstance(value.get("value"), str):
+            yield f"{path}.value", value["value"]
+        for key, item in value.items():
+            listed = path.rpartition("[")[0].endswith(".storageUris") and key == "uri"
+            if isinstance(item, str) and (key == "storageUri" or listed):
+                yield f"{path}.{key}", item
+            else:
+                yield from _storages(f"{path}.{key}", item)
 
 
 def to_yaml(manifest: Manifest) -> str:

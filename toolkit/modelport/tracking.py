@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 import sys
 import time
@@ -26,6 +27,7 @@ _NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}
 _FLAVOURS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost", "pytorch", "keras")
 _PYFUNC = "python_function"
 DEFAULT_EXPERIMENT = "modelport"
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s]+@")  # in a URL amid other words
 
 
 def environment() -> dict[str, str]:
@@ -64,13 +66,8 @@ def resolve(ref: ModelRef, folder: Path) -> Resolution:
         ModelNotFound: No such model, version, alias or run; the message names what there is.
         TrackingError: MLflow does not answer.
     """
-    mlflow = _mlflow()
-    with _errors(ref):
-        uri, version = _pin(ref)
-        with _no_progress_bar():
-            found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
-        _lift(Path(found), folder)
-    model = mlflow.models.Model.load(str(folder))
+    uri, version = download(ref, folder)
+    model = _mlflow().models.Model.load(str(folder))
     return Resolution(
         source=ref.uri,
         uri=uri,
@@ -82,6 +79,22 @@ def resolve(ref: ModelRef, folder: Path) -> Resolution:
         outputs=_columns(model.signature and model.signature.outputs),
         has_input_example=model.saved_input_example_info is not None,
     )
+
+
+def download(ref: ModelRef, folder: Path) -> tuple[str, str | None]:
+    """Download a model's files into `folder`; return the URI with its version, and the version.
+
+    Raises:
+        ModelNotFound: No such model, version, alias or run; the message names what there is.
+        TrackingError: MLflow does not answer.
+    """
+    mlflow = _mlflow()
+    with _errors(ref):
+        uri, version = _pin(ref)
+        with _no_progress_bar():
+            found = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+        _lift(Path(found), folder)
+    return uri, version
 
 
 def _lift(found: Path, folder: Path) -> None:
@@ -456,4 +469,5 @@ def _pinned(package: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+    return _PASSWORD.sub(r"\1***@", line)

@@ -190,6 +190,73 @@ class Plan(View):
 
 
 @dataclass(frozen=True, repr=False)
+class Table(View):
+    """Lines under a header, as kubectl prints them; `document` is the same as JSON values.
+
+    Where there are none, `nothing` is said instead.
+    """
+
+    title: str
+    grid: render.Grid
+    document: Any
+    nothing: str = "there is nothing"
+
+    def __repr__(self) -> str:
+        return f"<{self.title}: {len(self.grid.rows)}>"
+
+    def __rich__(self) -> RenderableType:
+        from rich.text import Text
+
+        return Text(render.grid_text(self.grid) if self.grid.rows else self.nothing)
+
+    def _html(self) -> str:
+        if not self.grid.rows:
+            return render.grid_html(self.title, render.Grid((self.nothing,), ()))
+        return render.grid_html(self.title, self.grid)
+
+    def json(self) -> Any:
+        """Return the same as plain JSON values."""
+        return self.document
+
+
+@dataclass(frozen=True, repr=False)
+class Findings(Table):
+    """What was found in manifests; `passed` where there is no error, or, if strict, nothing."""
+
+    said: Sequence[str] = ()
+    passed: bool = True
+
+    def __rich__(self) -> RenderableType:
+        from rich.text import Text
+
+        return Text("\n".join(self.said) or self.nothing)
+
+
+@dataclass(frozen=True, repr=False)
+class Description(View):
+    """Everything that is known of a service, in sections."""
+
+    title: str
+    sections: Sequence[render.Section]
+    document: Any
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+    def __rich__(self) -> RenderableType:
+        from rich.text import Text
+
+        return Text(render.sections_text(self.sections))
+
+    def _html(self) -> str:
+        return render.sections_html(self.title, self.sections)
+
+    def json(self) -> Any:
+        """Return the service, its revisions, replicas and events."""
+        return self.document
+
+
+@dataclass(frozen=True, repr=False)
 class Service(View):
     """One InferenceService with its status, as KServe writes it."""
 

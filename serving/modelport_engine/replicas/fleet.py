@@ -1,17 +1,17 @@
-"""The replicas of all services: processes of the runtime, as recorded and as they are."""
+"""The replicas of all services: processes, as recorded and as they are."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+from collections import defaultdict
 from dataclasses import dataclass, replace
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from modelport_engine import fetch
-from modelport_engine.objects import MOUNT, Container, Front, Model, storage_path
-from modelport_engine.records import PREDICTOR, ReplicaRecord, replica_name
+from modelport_engine.replicas import commands, probes
+from modelport_engine.replicas.commands import Place
 from modelport_engine.replicas.ports import replica_port
 from modelport_engine.replicas.processes import (
     Process,
@@ -20,24 +20,33 @@ from modelport_engine.replicas.processes import (
     runtime_environment,
     spawn,
 )
+from modelport_engine.state.records import PREDICTOR, ReplicaRecord, replica_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from modelport_engine.paths import EnginePaths
-    from modelport_engine.records import Key, Part, Revision
+    from modelport_engine.replicas.commands import Launch
+    from modelport_engine.replicas.storage import Storage
     from modelport_engine.settings import Settings
-    from modelport_engine.store import Store
+    from modelport_engine.state.records import Key, Part, Revision
+    from modelport_engine.state.store import Store
 
 log = logging.getLogger(__name__)
 
-READY_PATH = "/v2/health/ready"
-_PROBE_LIMIT = 2.0
-_LOG_LIMIT = 16 * 1024 * 1024
 _TAIL = 8192
 _MESSAGE_LINES = 3
 _MESSAGE_LIMIT = 600
+
+_LOST_LIMIT = 10.0
+# Seconds that Envoy goes on trying the port of a replica that has died: its successor, on another
+# port, is ready sooner, and whoever asked meanwhile is answered late instead of never.
+
+_NOWHERE = Path("/nonexistent")
+# Where a model that was fetched once, and is no longer there, would be looked for.
+
+_MISSES = 3
+# Readiness probes in a row that a replica may fail: Kubernetes' own failureThreshold.
 
 
 @dataclass(eq=False)
@@ -46,7 +55,8 @@ class Replica:
 
     `since` and `deadline` are in the event loop's time, seconds: when it was started or became
     ready, and when it must be ready. `log_start`: its first byte in the log, which earlier
-    processes of the same slot share.
+    processes of the same slot share. `readiness`: the path that tells whether it is ready; None:
+    it is when it can be connected to. `memory_limit` in bytes. `verdict`: why we have ended it.
     """
 
     record: ReplicaRecord
@@ -55,8 +65,12 @@ class Replica:
     log_start: int
     since: float
     deadline: float
+    readiness: str | None
+    memory_limit: int | None
     ready: bool
     retiring: bool = False
+    misses: int = 0
+    verdict: str | None = None
 
     @property
     def name(self) -> str:
@@ -68,7 +82,7 @@ class Replica:
         try:
             with self.log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(self.log_start, size - _TAIL))
+                file.seek(max(self.log_start if self.log_start <= size else 0, size - _TAIL))
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
@@ -77,37 +91,41 @@ class Replica:
         return " | ".join(telling[-_MESSAGE_LINES:])[-_MESSAGE_LIMIT:]
 
 
+class _Lost(NamedTuple):
+    record: ReplicaRecord
+    until: float
+
+
 class Fleet:
     """Every replica there is."""
 
     def __init__(
-        self, paths: EnginePaths, store: Store, settings: Settings, environment: Mapping[str, str]
+        self,
+        paths: EnginePaths,
+        store: Store,
+        settings: Settings,
+        storage: Storage,
+        environment: Mapping[str, str],
     ) -> None:
         self._paths = paths
         self._store = store
         self._settings = settings
+        self._storage = storage
         self._environment = runtime_environment(environment)
         self._replicas: list[Replica] = []
+        self._lost: dict[Part, _Lost] = {}
 
     def adopt(self) -> list[Replica]:
         """Take over the recorded processes that still live; forget the others."""
-        now = asyncio.get_running_loop().time()
         for record in self._store.replicas():
             process = adopt(ProcessId(record.pid, record.started), self._paths.home)
-            if process is None:
+            revision = self._revision(record)
+            if process is None or revision is None:
                 self._store.forget_replica(record)
+                self._lose(record)
                 continue
-            self._replicas.append(
-                Replica(
-                    record=record,
-                    process=process,
-                    log=self._log(record.key, record.part, record.slot),
-                    log_start=0,
-                    since=now,
-                    deadline=now + self._settings.startup_deadline,
-                    ready=record.ready,
-                )
-            )
+            launch = self._launch(revision, record.part, record.port, record.grpc_port or 0, "")
+            self._replicas.append(self._replica(record, process, launch, 0))
         return list(self._replicas)
 
     def of(self, key: Key) -> list[Replica]:
@@ -118,7 +136,9 @@ class Fleet:
         """All replicas of all services."""
         return list(self._replicas)
 
-    def start(self, revision: Revision, part: Part, slot: int, predictor_host: str) -> Replica:
+    def start(
+        self, revision: Revision, part: Part, slot: int, predictor_host: str, restarts: int
+    ) -> Replica:
         """Start a process for one slot of a revision's part.
 
         `predictor_host` is where one that is no predictor finds it, as KServe's argument has it.
@@ -127,20 +147,16 @@ class Fleet:
             SpawnFailed: when the system refuses the command.
             StorageFailed: when its log or its record cannot be written.
         """
-        port = replica_port({replica.record.port for replica in self._replicas})
+        ports = self._ports()
+        launch = self._launch(revision, part, *ports, predictor_host)
         path = self._log(revision.key, part, slot)
-        log_start = _rotate(path)
-        program = _program(revision, part)
-        if isinstance(program, Model):
-            arguments = _predictor_arguments(program)
-        else:
-            arguments = [f"--predictor_host={predictor_host}", *_front_arguments(program)]
+        log_start = path.stat().st_size if path.exists() else 0
         process = spawn(
-            self._command(revision.key, port, arguments),
+            launch.command,
             home=self._paths.home,
             log=path,
-            folder=self._paths.root,
-            environment=self._environment_of(revision.key, program),
+            folder=launch.folder or self._paths.root,
+            environment=launch.environment,
         )
         identity = process.identity
         record = ReplicaRecord(
@@ -149,13 +165,13 @@ class Fleet:
             slot,
             identity.pid,
             identity.started,
-            port,
+            ports[0],
             ready=False,
             component=part.component,
+            grpc_port=ports[1] if launch.grpc else None,
+            restarts=restarts,
         )
-        now = asyncio.get_running_loop().time()
-        deadline = now + self._settings.startup_deadline
-        replica = Replica(record, process, path, log_start, now, deadline, ready=False)
+        replica = self._replica(record, process, launch, log_start)
         self._replicas.append(replica)
         self._store.add_replica(record)
         log.info("%s: started %s, pid %d", revision.key, replica.name, identity.pid)
@@ -163,18 +179,51 @@ class Fleet:
 
     async def probe(self, replica: Replica) -> None:
         """Ask a replica that is not ready whether it is now."""
-        answer = await fetch.get(replica.record.port, READY_PATH, _PROBE_LIMIT)
         # Another program could answer on this port once our own process has ended.
-        if answer and answer.status == HTTPStatus.OK and replica.process.running:
-            self._store.mark_ready(replica.record)
-            replica.record = replace(replica.record, ready=True)
-            replica.ready = True
+        if await self._answers(replica) and replica.process.running:
+            if not replica.record.ready:
+                self._store.mark_ready(replica.record)
+                replica.record = replace(replica.record, ready=True)
+            self._lost.pop(replica.record.part, None)
+            replica.ready, replica.misses = True, 0
             replica.since = asyncio.get_running_loop().time()
             log.info("%s: %s is ready", replica.record.key, replica.name)
 
-    async def stop(self, replica: Replica) -> None:
+    async def check(self, replica: Replica) -> None:
+        """Ask a replica that is ready whether it still is; it may fail to answer sometimes."""
+        if await self._answers(replica):
+            replica.misses = 0
+            return
+        replica.misses += 1
+        if replica.misses >= _MISSES and replica.process.running:
+            replica.ready = False
+            now = asyncio.get_running_loop().time()
+            replica.since, replica.deadline = now, now + self._settings.startup_deadline
+            log.warning("%s: %s is no longer ready", replica.record.key, replica.name)
+
+    def endpoints(self) -> dict[tuple[Key, Part], list[Replica]]:
+        """Replicas that requests can be sent to, by part.
+
+        Those that are ready; where there is none, those that were: they may answer again, and
+        a request that waits for them loses nothing.
+        """
+        found: dict[tuple[Key, Part], list[Replica]] = defaultdict(list)
+        for replica in sorted(self._replicas, key=lambda one: not one.ready):
+            place = (replica.record.key, replica.record.part)
+            if replica.ready or (replica.record.ready and not found.get(place)):
+                found[place].append(replica)
+        return dict(found)
+
+    def lost(self) -> dict[tuple[Key, Part], ReplicaRecord]:
+        """Replicas that have died a moment ago, by part: the last of each."""
+        now = asyncio.get_running_loop().time()
+        self._lost = {part: lost for part, lost in self._lost.items() if lost.until > now}
+        return {(lost.record.key, part): lost.record for part, lost in self._lost.items()}
+
+    async def stop(self, replica: Replica, grace: float | None = None) -> None:
         """End a replica: gracefully, then by force; it is forgotten when it is gone."""
-        await replica.process.stop(self._settings.stop_grace)
+        limit = self._settings.stop_grace if grace is None else grace
+        await replica.process.stop(limit)
         self.forget(replica)
         log.info("%s: stopped %s, pid %d", replica.record.key, replica.name, replica.record.pid)
 
@@ -183,6 +232,11 @@ class Fleet:
         fronts = (one for one in self.all() if one.record.component != PREDICTOR)
         await asyncio.gather(*map(self.stop, fronts))
 
+    def lose(self, replica: Replica) -> None:
+        """Drop a replica that has ended by itself; its port is tried for a while."""
+        self._lose(replica.record)
+        self.forget(replica)
+
     def forget(self, replica: Replica) -> None:
         """Drop a replica whose process has ended, and kill what it may have left behind."""
         replica.process.kill()
@@ -190,53 +244,55 @@ class Fleet:
             self._replicas.remove(replica)
         self._store.forget_replica(replica.record)
 
-    def _command(self, key: Key, port: int, arguments: Sequence[str]) -> list[str]:
-        return [
-            *self._settings.runtime_command,
-            f"--model_name={key.name}",
-            f"--http_port={port}",
-            "--host=127.0.0.1",
-            # The gateway routes REST alone: replicas would meet on gRPC's one default port.
-            "--enable_grpc=false",
-            *arguments,
-        ]
+    async def _answers(self, replica: Replica) -> bool:
+        return await probes.is_ready(replica.record.port, replica.readiness)
 
-    def _environment_of(self, key: Key, program: Model | Container) -> dict[str, str]:
-        return {
-            **self._environment,
-            # KServe's own runtimes find it in their pods.
-            "INFERENCE_SERVICE_NAME": key.name,
-            **{variable.name: variable.value for variable in program.env},
-        }
+    def _lose(self, record: ReplicaRecord) -> None:
+        if record.ready:
+            until = asyncio.get_running_loop().time() + _LOST_LIMIT
+            self._lost[record.part] = _Lost(record, until)
+
+    def _replica(
+        self, record: ReplicaRecord, process: Process, launch: Launch, log_start: int
+    ) -> Replica:
+        now = asyncio.get_running_loop().time()
+        return Replica(
+            record=record,
+            process=process,
+            log=self._log(record.key, record.part, record.slot),
+            log_start=log_start,
+            since=now,
+            deadline=now + self._settings.startup_deadline,
+            readiness=launch.readiness,
+            memory_limit=launch.memory_limit,
+            ready=record.ready,
+        )
+
+    def _launch(
+        self, revision: Revision, part: Part, port: int, grpc_port: int, predictor_host: str
+    ) -> Launch:
+        place = Place(
+            key=revision.key,
+            http_port=port,
+            grpc_port=grpc_port,
+            predictor_host=predictor_host,
+            environment=self._environment,
+            folder_of=lambda uri: self._storage.folder(revision, uri) or _NOWHERE,
+        )
+        return commands.launch(revision.template, part.component, place, self._settings)
+
+    def _ports(self) -> tuple[int, int]:
+        """Choose two free ports; a stranger must not get one that Envoy still tries."""
+        records = [replica.record for replica in self._replicas]
+        records += [lost.record for lost in self._lost.values()]
+        taken = {port for one in records for port in (one.port, one.grpc_port) if port}
+        first = replica_port(taken)
+        return first, replica_port(taken | {first})
+
+    def _revision(self, record: ReplicaRecord) -> Revision | None:
+        return next(
+            (one for one in self._store.revisions(record.key) if one.name == record.revision), None
+        )
 
     def _log(self, key: Key, part: Part, slot: int) -> Path:
         return self._paths.service_logs(*key) / f"{replica_name(part, slot)}.log"
-
-
-def _program(revision: Revision, part: Part) -> Model | Container:
-    if part.component == PREDICTOR:
-        return Model.model_validate(revision.template["model"])
-    return Front.model_validate(revision.template[part.component]).container
-
-
-def _predictor_arguments(model: Model) -> list[str]:
-    return [f"--model_dir={storage_path(model.storage_uri)}", *model.args]
-
-
-def _front_arguments(container: Container) -> list[str]:
-    """Nothing is mounted on this machine: where an argument names the mount, put the folder."""
-    uri = container.storage_uri
-    folder = MOUNT if uri is None else str(storage_path(uri))
-    return [argument.replace(MOUNT, folder) for argument in container.args]
-
-
-def _rotate(path: Path) -> int:
-    """Put a log that has grown large aside; give the size of what stays."""
-    try:
-        size = path.stat().st_size
-        if size <= _LOG_LIMIT:
-            return size
-        path.replace(path.with_suffix(".log.1"))
-    except OSError:
-        return 0
-    return 0

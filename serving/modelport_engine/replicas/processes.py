@@ -22,7 +22,7 @@ from modelport_engine.errors import SpawnFailed
 from modelport_engine.paths import storage_failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 HOME_MARK = "MODELPORT_ENGINE_OWNER"
@@ -186,13 +186,20 @@ def owned(home: Path) -> Iterator[psutil.Process]:
 
 def kill_strays(home: Path, keep: set[int]) -> list[int]:
     """Kill what engines of this home started, but for the sessions in `keep`; give their ids."""
-    strays = [process for process in owned(home) if _session(process.pid) not in keep]
-    for process in strays:
+    # An engine that was a standby carries the mark itself.
+    kept = keep | {os.getpid()}
+    strays = [process for process in owned(home) if _session(process.pid) not in kept]
+    kill_now(strays)
+    return [process.pid for process in strays]
+
+
+def kill_now(processes: Sequence[psutil.Process]) -> None:
+    """Kill these processes and wait until they are gone."""
+    for process in processes:
         _kill(process.pid)
     deadline = time.monotonic() + _KILL_LIMIT
-    while any(is_alive(process.pid) for process in strays) and time.monotonic() < deadline:
+    while any(is_alive(process.pid) for process in processes) and time.monotonic() < deadline:
         time.sleep(POLL)
-    return [process.pid for process in strays]
 
 
 def runtime_environment(environment: Mapping[str, str]) -> dict[str, str]:

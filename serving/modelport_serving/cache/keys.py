@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modelport_serving.contract import files
+
 if TYPE_CHECKING:
     from hashlib import _Hash as _Digest
 
@@ -23,13 +25,13 @@ _FORMAT = b"modelport 1"
 
 
 def identity(folder: Path) -> str:
-    """Return a digest of a model folder: names and contents of all its files, in order.
+    """Return a digest of a model: names and contents of all its files, in order.
 
     The same on every machine and after every start, and another one once a byte changes. Takes
     about a second a gigabyte.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in files(folder):
         _add_text(digest, path.relative_to(folder).as_posix())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -34,7 +34,8 @@ def runtime_for(model: ServedModel, *, allow_pickle: bool, max_threads: int = 1)
     if model.needs_pickle and not allow_pickle:
         raise ModelLoadFailed(
             f"{model.folder} is a {model.flavour} model, and loading it can run any code in it: "
-            "convert it to ONNX, or start with --allow-pickle if you trust where it comes from"
+            "convert it to ONNX, or, if you trust where it comes from, start with --allow-pickle "
+            "(the local engine with MODELPORT_ENGINE_ALLOW_PICKLE=true)"
         )
     return _class_for(model.flavour)(model, max_threads=max_threads)
 

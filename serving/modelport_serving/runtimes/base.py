@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modelport_serving.contract import ServedModel
+    from modelport_serving.contract import Column, ServedModel
     from modelport_serving.tensors import Tensors, TensorSpec
 
 
@@ -33,6 +33,9 @@ class Runtime(ABC):
     inputs: tuple[TensorSpec, ...]
     """What the model takes; known once it is loaded. None: it takes whatever it is given."""
 
+    columns: tuple[Column, ...] = ()
+    """What the columns of its table are called, where the model says so and no signature does."""
+
     outputs: tuple[TensorSpec, ...]
     """What the model answers, as far as it says so; known once it is loaded."""
 
@@ -51,3 +54,8 @@ class Runtime(ABC):
     @abstractmethod
     def unload(self) -> None:
         """Give the model's memory back."""
+
+
+def platform(model: ServedModel) -> str:
+    """Return what OIP model metadata calls the library of a flavour's own."""
+    return model.flavour if model.plain else f"mlflow_{model.flavour}"

@@ -2,11 +2,12 @@
 
 A classifier answers `label`, and `probabilities` if it has any; any other model `prediction`:
 the names that a converted model's outputs have. A signature that names its one output says what
-the first of them is called.
+the first of them is called. A plain model answers what `predict` does, as in KServe's servers.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import warnings
@@ -16,18 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelport_serving.errors import ModelLoadFailed
-from modelport_serving.runtimes.base import Runtime
-from modelport_serving.runtimes.signatures import DATATYPES, frame, specs, tensor
+from modelport_serving.contract import Column
+from modelport_serving.errors import InvalidInput, ModelLoadFailed
+from modelport_serving.runtimes.base import Runtime, platform
+from modelport_serving.runtimes.signatures import DATATYPES, frame, specs, tensor, unnamed
 from modelport_serving.tensors import Array, Tensors, TensorSpec, datatype_of
 
 if TYPE_CHECKING:
-    from modelport_serving.contract import Column, ServedModel
+    from modelport_serving.contract import ServedModel
 
 LABEL = "label"
 PROBABILITIES = "probabilities"
 PREDICTION = "prediction"
 _TABLE = "input"
+_PREDICT_PROBA = "PREDICT_PROBA"
+"""KServe's environment variable that makes its scikit-learn server answer probabilities."""
+
 _NUMBERS = ("boolean", "integer", "long", "float", "double")
 
 Rows = Any
@@ -38,7 +43,7 @@ class EstimatorRuntime(Runtime):
     """A model with `predict`, and with `predict_proba` if it classifies."""
 
     def __init__(self, model: ServedModel, *, max_threads: int) -> None:
-        self.platform = f"mlflow_{model.flavour}"
+        self.platform = platform(model)
         self._model = model
         self._max_threads = max_threads
         self._rows: Callable[[Tensors], Rows]
@@ -63,6 +68,8 @@ class EstimatorRuntime(Runtime):
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         try:
             estimator = self._open()
+        except ModelLoadFailed:
+            raise
         except Exception as error:
             raise ModelLoadFailed(
                 f"{self._model.folder} cannot be loaded: {type(error).__name__}: {error}"
@@ -83,9 +90,7 @@ class EstimatorRuntime(Runtime):
     def _find_inputs(self, estimator: Any) -> tuple[TensorSpec, ...]:
         columns = self._model.inputs
         if not columns:
-            width = getattr(estimator, "n_features_in_", -1)
-            self._rows = _only
-            return (TensorSpec(_TABLE, "FP64", (-1, width), nullable=True),)
+            return self._find_unsigned_inputs(estimator)
         if columns[0].shape is not None:
             self._rows = _only
             return specs(columns[:1], "input")
@@ -95,6 +100,19 @@ class EstimatorRuntime(Runtime):
         names = [number if c.name is None else c.name for number, c in enumerate(columns)]
         self._rows = lambda inputs: frame(columns, names, inputs)
         return specs(columns, "input")
+
+    def _find_unsigned_inputs(self, estimator: Any) -> tuple[TensorSpec, ...]:
+        """Take a table of numbers, or anything where the estimator does not ask for one."""
+        names = self._feature_names(estimator) or []
+        width = getattr(estimator, "n_features_in_", None)
+        if width is None or not self._takes_arrays(estimator):
+            self._rows = lambda inputs: _as_given(inputs, names)
+            return ()
+        self._rows = _only
+        if len(set(names)) == width:
+            self.columns = tuple(Column(name, "double") for name in names)
+        table = unnamed("input") if self._model.plain else _TABLE
+        return (TensorSpec(table, "FP64", (-1, width), nullable=True),)
 
     def _take_arrays(
         self, columns: Sequence[Column], kinds: set[str], known: list[str] | None
@@ -109,6 +127,10 @@ class EstimatorRuntime(Runtime):
         return specs(columns, "input")
 
     def _find_answers(self, estimator: Any) -> dict[str, Callable[[Rows], Any]]:
+        if self._model.plain:
+            wanted = os.environ.get(_PREDICT_PROBA, "").lower() == "true"
+            probable = wanted and hasattr(estimator, "predict_proba")
+            return {unnamed("output"): estimator.predict_proba if probable else estimator.predict}
         own = self._model.outputs
         named = own[0].name if len(own) == 1 else None
         if not _classifies(estimator):
@@ -131,16 +153,16 @@ class EstimatorRuntime(Runtime):
         )
 
     def _said_outputs(self, estimator: Any) -> tuple[TensorSpec, ...]:
-        main, *rest = self._answers
         classes = getattr(estimator, "classes_", None)
         said = specs(self._model.outputs, "output")
-        datatype = said[0].datatype if said else "FP64"
-        if rest:
+        datatype, shape = (said[0].datatype, said[0].shape) if said else ("FP64", (-1,))
+        if classes is not None and _classifies(estimator):
             datatype = datatype_of(tensor(classes))
-        shape = said[0].shape if said else (-1,)
-        return (
-            TensorSpec(main, datatype, shape),
-            *(TensorSpec(name, "FP64", (-1, len(np.asarray(classes)))) for name in rest),
+        return tuple(
+            TensorSpec(name, "FP64", (-1, len(np.asarray(classes))))
+            if answer == getattr(estimator, "predict_proba", None)
+            else TensorSpec(name, datatype, shape)
+            for name, answer in self._answers.items()
         )
 
 
@@ -151,11 +173,15 @@ def add_code(model: ServedModel) -> None:
 
 
 def unpickled(model: ServedModel) -> Any:
-    """Load an estimator that MLflow wrote with skops, cloudpickle or pickle."""
+    """Load an estimator from a plain file, or as MLflow wrote it: skops, cloudpickle or pickle."""
     add_code(model)
     file = model.model_file
     if file is None:
         raise ModelLoadFailed(f"{model.folder} does not name its model file")
+    if model.plain:
+        import joblib
+
+        return joblib.load(file)  # pickles too
     if model.config.get("serialization_format") == "skops":
         import skops.io
 
@@ -185,6 +211,23 @@ def _order(given: Sequence[str | None], known: list[str] | None) -> list[int] | 
 
 def _only(inputs: Tensors) -> Array:
     return next(iter(inputs.values()))
+
+
+def _as_given(inputs: Tensors, known: Sequence[str]) -> Rows:
+    """Give one tensor as it is, and columns, each [N] or [N, 1], as a DataFrame."""
+    if not inputs:
+        raise InvalidInput("the request has no inputs")
+    first = _only(inputs)
+    if len(inputs) == 1 and not inputs.keys() & set(known):
+        return first
+    for name, array in inputs.items():
+        if array.shape not in ((first.size,), (first.size, 1)):
+            raise InvalidInput(
+                f"input {name!r}: expected one value for each of {first.size} rows, "
+                f"shape {list(array.shape)} given"
+            )
+    columns = [Column(name, "string") for name in inputs]
+    return frame(columns, list(inputs), {n: array.reshape(-1) for n, array in inputs.items()})
 
 
 def _stacked(inputs: Tensors, order: list[int] | None) -> Array:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelport_serving.errors import InvalidInput, ModelLoadFailed
 from modelport_serving.mapping import ROWS
-from modelport_serving.runtimes.base import Runtime
+from modelport_serving.runtimes.base import Runtime, platform
 from modelport_serving.runtimes.signatures import frame, named, specs
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class PyfuncRuntime(Runtime):
 
     def __init__(self, model: ServedModel, *, max_threads: int) -> None:
         self.threads = max_threads
-        self.platform = f"mlflow_{model.flavour}"
+        self.platform = platform(model)
         self._model = model
         self._loaded: Any = None
         self._lock = threading.Lock()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from modelport_serving.errors import ModelLoadFailed
-from modelport_serving.runtimes.base import Runtime
+from modelport_serving.runtimes.base import Runtime, platform
 from modelport_serving.runtimes.estimators import add_code
 from modelport_serving.runtimes.signatures import specs, tensor, unnamed
 from modelport_serving.tensors import Array, Tensors, TensorSpec
@@ -31,9 +31,8 @@ _TABLE = "input"
 class PytorchRuntime(Runtime):
     """A module that takes tensors in the signature's order, on the GPU if there is one."""
 
-    platform = "mlflow_pytorch"
-
     def __init__(self, model: ServedModel, *, max_threads: int) -> None:
+        self.platform = platform(model)
         self.threads = max_threads
         self._model = model
         self._module: Any = None

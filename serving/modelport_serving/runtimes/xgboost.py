@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xgboost
 
+from modelport_serving.errors import ModelLoadFailed
 from modelport_serving.runtimes.estimators import EstimatorRuntime
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modelport_serving.tensors import Array
 
 
@@ -22,6 +26,9 @@ class XgboostRuntime(EstimatorRuntime):
         # `needs_pickle` knows these classes: no other name of MLmodel's is ever looked up.
         name = self._model.model_class.rpartition(".")[2]
         model = getattr(xgboost, name)()
+        _check_format(self._model.model_file)
+        # It reads the right one of its formats all the same.
+        warnings.filterwarnings("ignore", ".*Unknown file format: `bst`")
         model.load_model(self._model.model_file)
         booster = model if name == "Booster" else model.get_booster()
         booster.set_param({"nthread": self.threads})
@@ -31,6 +38,18 @@ class XgboostRuntime(EstimatorRuntime):
         booster = estimator.booster if isinstance(estimator, _Booster) else estimator.get_booster()
         names = booster.feature_names
         return None if names is None else list(names)
+
+
+def _check_format(file: Path | None) -> None:
+    """Refuse what is neither JSON nor UBJSON, in plainer words than XGBoost's."""
+    if file is None:
+        return
+    with file.open("rb") as stream:
+        if not stream.read(16).lstrip().startswith(b"{"):
+            raise ModelLoadFailed(
+                f"{file} is neither JSON nor UBJSON. If it is in XGBoost's old binary format, "
+                "which XGBoost 3.1 removed, load it with XGBoost 3.0 and save it as model.ubj"
+            )
 
 
 def _unnamed(model: Any) -> Any:

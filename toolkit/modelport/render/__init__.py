@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelport.render.curl import curl_line as curl_line
     from modelport.render.curl import metadata_line as metadata_line
+    from modelport.render.grid import Grid as Grid
+    from modelport.render.grid import Section as Section
+    from modelport.render.grid import grid_text as grid_text
+    from modelport.render.grid import sections_text as sections_text
     from modelport.render.html import release_html as release_html
     from modelport.render.html import release_page as release_page
     from modelport.render.html_benchmark import benchmark_html as benchmark_html
     from modelport.render.html_certificate import certificate_html as certificate_html
     from modelport.render.html_explanation import explanation_page as explanation_page
     from modelport.render.html_explanation import waterfall_html as waterfall_html
+    from modelport.render.html_grid import grid_html as grid_html
+    from modelport.render.html_grid import sections_html as sections_html
     from modelport.render.html_services import service_html as service_html
     from modelport.render.html_services import services_html as services_html
     from modelport.render.plan import plan_html as plan_html
@@ -39,7 +45,9 @@ if TYPE_CHECKING:
     from modelport.render.terminal_services import services_renderable as services_renderable
 
 _HOMES = {
+    "Grid": "grid",
     "Progress": "progress",
+    "Section": "grid",
     "Sink": "sinks",
     "Stages": "stages",
     "as_text": "terminal_layout",
@@ -50,12 +58,16 @@ _HOMES = {
     "choose": "sinks",
     "curl_line": "curl",
     "explanation_page": "html_explanation",
+    "grid_html": "html_grid",
+    "grid_text": "grid",
     "metadata_line": "curl",
     "plan_html": "plan",
     "plan_text": "plan",
     "release_html": "html",
     "release_page": "html",
     "release_renderable": "terminal",
+    "sections_html": "html_grid",
+    "sections_text": "grid",
     "served_html": "served_explanation",
     "served_renderable": "served_explanation",
     "service_html": "html_services",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from modelport.manifests import Manifest
+    from modelport.targets.logs import Line, Wanted
+
+Resources = list[dict[str, Any]]
 
 
 class Target(Protocol):
@@ -35,8 +38,25 @@ class Target(Protocol):
         """Create or change a service; return it as stored."""
         ...
 
-    def wait_ready(self, applied: Manifest, say: Callable[[str], None]) -> Manifest:
-        """Wait until what was applied is ready; `DeploymentFailed` says why it never was."""
+    def change(self, name: str, namespace: str, change: Callable[[Manifest], Manifest]) -> Manifest:
+        """Apply a change of a service to what it is now; `ServiceNotFound` if there is none.
+
+        `change` gets the object as a user would apply it, and is called again when another
+        change came between.
+        """
+        ...
+
+    def wait_ready(
+        self, applied: Manifest, say: Callable[[str], None], timeout: float | None = None
+    ) -> Manifest:
+        """Wait until what was applied is ready; `DeploymentFailed` says why it never was.
+
+        `timeout`: seconds; by default those of the settings.
+        """
+        ...
+
+    def rollback(self, name: str, namespace: str, revision: int | None = None) -> Manifest:
+        """Give a service the spec of an earlier revision, by default of the one before."""
         ...
 
     def get(self, name: str, namespace: str) -> Manifest | None:
@@ -47,6 +67,22 @@ class Target(Protocol):
         """Return the services of a namespace, or all."""
         ...
 
-    def delete(self, name: str, namespace: str) -> None:
+    def events(self, name: str | None = None, namespace: str | None = None) -> Resources:
+        """Return Kubernetes' events, oldest first: of a service, of a namespace, or all."""
+        ...
+
+    def revisions(self, name: str, namespace: str) -> Resources:
+        """Return the kept revisions of a service, oldest first."""
+        ...
+
+    def replicas(self, name: str, namespace: str) -> Resources:
+        """Return the processes of a service."""
+        ...
+
+    def logs(self, name: str, namespace: str, wanted: Wanted) -> Iterator[Line]:
+        """Give the output of a service's replicas, line by line."""
+        ...
+
+    def delete(self, name: str, namespace: str, *, wait: bool = True) -> None:
         """Remove a service and all it holds; `ServiceNotFound` if there is none."""
         ...

@@ -8,12 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelport import manifests
 from modelport.errors import DeploymentFailed, ServiceNotFound, StorageError, TargetError
+from modelport.targets import logs
 
 if TYPE_CHECKING:
     from modelport.config import Settings
     from modelport.manifests import Manifest
+    from modelport.targets.base import Resources
     from modelport_engine.client import EngineClient
+
+_CHANGE_ATTEMPTS = 10
+# A service that comes up writes its status many times a second, each a change of the object.
 
 
 class LocalTarget:
@@ -77,7 +83,27 @@ class LocalTarget:
         with _errors():
             return self._started().apply(manifest)
 
-    def wait_ready(self, applied: Manifest, say: Callable[[str], None]) -> Manifest:
+    def change(self, name: str, namespace: str, change: Callable[[Manifest], Manifest]) -> Manifest:
+        """Read, change and apply, again and again until nothing came between."""
+        from modelport_engine.errors import Conflict
+
+        client, attempts = self._client(), 0
+        with _errors():
+            while True:
+                stored = client.get(name, namespace)
+                changed = change(manifests.applied(stored))
+                version = stored["metadata"]["resourceVersion"]
+                changed["metadata"]["resourceVersion"] = version
+                attempts += 1
+                try:
+                    return client.apply(changed)
+                except Conflict:
+                    if attempts == _CHANGE_ATTEMPTS:
+                        raise
+
+    def wait_ready(
+        self, applied: Manifest, say: Callable[[str], None], timeout: float | None = None
+    ) -> Manifest:
         """Wait for the applied generation."""
         metadata = applied["metadata"]
         with _errors(DeploymentFailed):
@@ -85,7 +111,7 @@ class LocalTarget:
                 metadata["name"],
                 metadata["namespace"],
                 generation=metadata["generation"],
-                timeout=self._settings.local.ready_timeout,
+                timeout=timeout or self._settings.local.ready_timeout,
                 on_progress=say,
             )
 
@@ -108,15 +134,39 @@ class LocalTarget:
         with _errors():
             return list(self._client().list(namespace)["items"])
 
-    def delete(self, name: str, namespace: str) -> None:
-        """Delete a service and the model folders staged for it."""
-        if self.get(name, namespace) is None:
-            raise ServiceNotFound(
-                f"there is no service {name} in namespace {namespace}",
-                "see `modelport status` for those there are",
-            )
+    def rollback(self, name: str, namespace: str, revision: int | None = None) -> Manifest:
+        """Give a service the spec of an earlier revision."""
         with _errors():
-            self._client().delete(name, namespace)
+            return self._client().rollback(name, namespace, revision)
+
+    def events(self, name: str | None = None, namespace: str | None = None) -> Resources:
+        """Return what happened; nothing while the engine is down."""
+        if not self.running:
+            return []
+        with _errors():
+            return list(self._client().events(name, namespace)["items"])
+
+    def revisions(self, name: str, namespace: str) -> Resources:
+        """Return the kept revisions of a service, oldest first."""
+        with _errors():
+            return list(self._client().revisions(name, namespace)["items"])
+
+    def replicas(self, name: str, namespace: str) -> Resources:
+        """Return the processes of a service."""
+        with _errors():
+            return list(self._client().replicas(name, namespace)["items"])
+
+    def logs(self, name: str, namespace: str, wanted: logs.Wanted) -> Iterator[logs.Line]:
+        """Give the output of a service's replicas, read from their files."""
+        folder = self._client().paths.service_logs(namespace, name)
+        return logs.lines(
+            folder, lambda: {one["name"] for one in self.replicas(name, namespace)}, wanted
+        )
+
+    def delete(self, name: str, namespace: str, *, wait: bool = True) -> None:
+        """Delete a service and the model folders staged for it."""
+        with _errors():
+            self._client().delete(name, namespace, wait=wait)
         shutil.rmtree(self._settings.models / namespace / name, ignore_errors=True)
 
     def _client(self) -> EngineClient:
@@ -136,23 +186,25 @@ class LocalTarget:
         return self._settings.models / namespace / service / release_id
 
     def _forget_oldest(self, namespace: str, service: str) -> None:
-        """Keep the newest folders (release ids sort by time), and the one that is served."""
+        """Keep the newest folders (release ids sort by time), and those that are served."""
         served = self.get(service, namespace)
-        in_use = served["spec"]["predictor"]["model"].get("storageUri") if served else None
+        in_use = {uri for _, uri in manifests.storages(served)} if served else set()
         folder = self._settings.models / namespace / service
         staged = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         for path in staged[: -self._settings.local.kept_models]:
-            if path.as_uri() != in_use:
+            if path.as_uri() not in in_use:
                 shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def _errors(kind: type[TargetError] = TargetError) -> Iterator[None]:
     """Turn the engine's errors into ours."""
-    from modelport_engine.errors import EngineError, PortInUse
+    from modelport_engine.errors import EngineError, NotFound, PortInUse
 
     try:
         yield
+    except NotFound as error:
+        raise ServiceNotFound(error.what, error.todo) from error
     except PortInUse as error:
         raise kind(
             error.what, "stop what holds it, or set MODELPORT_GATEWAY_PORT to another port"

@@ -1,0 +1,1 @@
+"""What the engine knows and keeps: SQLite, where a write that returned is durable."""
