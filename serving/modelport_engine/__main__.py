@@ -1,4 +1,4 @@
-"""`python -m modelport_engine --home DIR [--gateway-port N] [--detach]`."""
+"""`python -m modelport_engine --home DIR [--gateway-host IP] [--gateway-port N] [--detach]`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import replace
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -50,7 +51,11 @@ def _arguments() -> argparse.Namespace:
         prog="python -m modelport_engine", description="Run InferenceServices on this machine."
     )
     parser.add_argument("--home", type=Path, required=True, help="folder that keeps its state")
-    parser.add_argument("--gateway-port", type=int, help="port of the gateway on 127.0.0.1")
+    parser.add_argument("--gateway-port", type=int, help="port of the gateway")
+    parser.add_argument(
+        "--gateway-host",
+        help="IP address of the gateway; others than loopback's ask other machines for a token",
+    )
     parser.add_argument(
         "--detach", action="store_true", help="return when it answers, leave it running"
     )
@@ -60,7 +65,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _invocation(arguments: argparse.Namespace, *, detached: bool) -> Invocation:
-    return Invocation(arguments.gateway_port, detached, arguments.lock)
+    return Invocation(arguments.gateway_port, arguments.gateway_host, detached, arguments.lock)
 
 
 def _run(paths: EnginePaths, invocation: Invocation, ready: Callable[[], None]) -> None:
@@ -70,7 +75,10 @@ def _run(paths: EnginePaths, invocation: Invocation, ready: Callable[[], None]) 
         raise EngineStartFailed(
             f"{error.name} is not installed", "run: pip install 'modelport[engine]'"
         ) from error
-    run(paths, Settings.from_environment(os.environ), invocation, ready)
+    settings = Settings.from_environment(os.environ)
+    if invocation.gateway_host is not None:
+        settings = replace(settings, gateway_host=invocation.gateway_host)
+    run(paths, settings, invocation, ready)
 
 
 def _detached(paths: EnginePaths, invocation: Invocation) -> int:

@@ -74,7 +74,11 @@ class EngineClient:
         return self._info_if_running() is not None
 
     def info(self) -> Document:
-        """Give `version`, `pid`, `home`, `gatewayUrl`, `gatewayPort` and `stopping`."""
+        """Give `version`, `pid`, `home`, `stopping` and where the gateway is.
+
+        That is `gatewayUrl`, `gatewayPort`, `gatewayHost` and `gatewayTokenFile`, whose text callers
+        from other machines send; null if none can call.
+        """
         return self._call("GET", "/version")
 
     def apply(self, document: Document) -> Document:

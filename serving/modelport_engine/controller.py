@@ -219,8 +219,10 @@ class Controller:
             note(after.key, "Normal", "Created", f"generation {after.generation}")
         elif before.generation != after.generation:
             note(after.key, "Normal", "Updated", f"generation {after.generation}")
-        if before is None or before.last_revision != after.last_revision:
-            note(after.key, "Normal", "RevisionCreated", after.stable.latest)
+        known = before.last_revision if before else 0
+        for revision in self.world.store.revisions(after.key):
+            if revision.number > known:
+                note(after.key, "Normal", "RevisionCreated", revision.name)
         was, stopped = before and objects.is_stopped(before.annotations), after.annotations
         if bool(was) != objects.is_stopped(stopped):
             note(after.key, "Normal", "Started" if was else "Stopped", "as its annotation says")

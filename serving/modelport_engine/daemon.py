@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from modelport_engine.access import gateway_token, token_file
 from modelport_engine.api import application
 from modelport_engine.controller import Changes, Controller
 from modelport_engine.gateway.envoy import Gateway
@@ -125,7 +126,8 @@ def _world(paths: EnginePaths, settings: Settings, database: Database) -> tuple[
     changes = Changes()
     store, storage = Store(database), Storage(paths, settings, os.environ)
     fleet = Fleet(paths, store, settings, storage, os.environ)
-    gateway = Gateway(paths, database, settings.gateway_workers)
+    host, token = settings.gateway_host, gateway_token(paths, settings)
+    gateway = Gateway(paths, database, settings.gateway_workers, host, token)
     world = World(
         paths=paths,
         settings=settings,
@@ -196,12 +198,15 @@ class _Server(uvicorn.Server):
 
 def _info(controller: Controller) -> dict[str, Any]:
     world = controller.world
+    file = token_file(world.paths, world.settings)
     return {
         "version": engine_version(),
         "pid": os.getpid(),
         "home": str(world.paths.home),
         "gatewayUrl": world.gateway.url,
         "gatewayPort": world.gateway.port,
+        "gatewayHost": world.settings.gateway_host,
+        "gatewayTokenFile": file and str(file),
         "stopping": controller.stopping,
     }
 

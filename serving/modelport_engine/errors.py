@@ -7,6 +7,7 @@
     │   └── PortInUse           another process listens on the gateway's port
     ├── StorageFailed           the home is full or not writable
     ├── SpawnFailed             the system refused to start a process
+    ├── FetchFailed             a model could not be brought to this machine
     ├── GatewayFailed           Envoy did not start, or did not take its configuration
     ├── InvalidObject           the InferenceService cannot be accepted as written
     ├── NotFound                no such InferenceService
@@ -89,6 +90,12 @@ class SpawnFailed(EngineError):
     reason = "SpawnFailed"
 
 
+class FetchFailed(EngineError):
+    """A model could not be brought to this machine."""
+
+    reason = "FetchFailed"
+
+
 class GatewayFailed(EngineError):
     """Envoy did not start, or did not take its configuration."""
 
@@ -135,6 +142,7 @@ BY_REASON: dict[str, type[EngineError]] = {
         PortInUse,
         StorageFailed,
         SpawnFailed,
+        FetchFailed,
         GatewayFailed,
         InvalidObject,
         NotFound,

@@ -50,6 +50,11 @@ class EnginePaths:
         return self.root / "engine.sock"
 
     @property
+    def token(self) -> Path:
+        """What callers from other machines send to the gateway."""
+        return self.root / "gateway.token"
+
+    @property
     def envoy(self) -> Path:
         """Envoy's configuration, admin socket and log."""
         return self.root / "envoy"
@@ -58,6 +63,11 @@ class EnginePaths:
     def logs(self) -> Path:
         """The replicas' output, by namespace and service."""
         return self.root / "logs"
+
+    @property
+    def models(self) -> Path:
+        """Fetched models, by namespace, service and revision."""
+        return self.root / "models"
 
     def service_logs(self, namespace: str, name: str) -> Path:
         """Folder of one service's logs."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from modelport_engine.replicas.failures import Reason
     from modelport_engine.replicas.fleet import Replica
     from modelport_engine.scaling import Meter
-    from modelport_engine.state.records import EventType, Key, Revision
+    from modelport_engine.state.records import EventType, Key, Revision, Service
     from modelport_engine.world import World
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Reconciler:
         self._wake = asyncio.Event()
         self._settled = False
         self._traffic: Traffic = ()
+        self._parsed: tuple[int, Spec] | None = None
         self._troubles = Troubles(world.settings)
         self._scaler = Scaler(key, world.store, world.settings.windows)
         self._fetching = Fetching(world, self._fail, self.wake)
@@ -101,6 +102,9 @@ class Reconciler:
 
     def autoscaled(self) -> dict[Part, int]:
         """Name the parts whose number follows the load, with what they have of replicas."""
+        service = self._world.store.service(self.key)
+        if not any(scale.varies for scale in self._spec(service).scales.values()):
+            return {}
         observed = self._observe()
         if observed.stopped or observed.service.deleted:
             return {}
@@ -160,7 +164,7 @@ class Reconciler:
     def _observe(self) -> Observation:
         store = self._world.store
         service, revisions = store.service(self.key), store.revisions(self.key)
-        spec = read_spec(service.spec)
+        spec = self._spec(service)
         replicas = self._active()
         return Observation(
             service=service,
@@ -172,6 +176,12 @@ class Reconciler:
             started=Counter(replica.record.part for replica in replicas),
             failures=self._troubles.failures(),
         )
+
+    def _spec(self, service: Service) -> Spec:
+        """Read the spec of a service; it is looked at often and changes seldom."""
+        if self._parsed is None or self._parsed[0] != service.generation:
+            self._parsed = (service.generation, read_spec(service.spec))
+        return self._parsed[1]
 
     def _active(self) -> list[Replica]:
         return [replica for replica in self._world.fleet.of(self.key) if not replica.retiring]
@@ -247,14 +257,15 @@ class Reconciler:
             free = [slot for slot in range(1, count + 1) if slot not in used]
             for slot in free[: max(0, count - len(used))]:
                 if now >= self._troubles.of(part, slot).not_before:
-                    self._start(revision, part, slot)
+                    self._start(observed, revision, part, slot)
 
-    def _start(self, revision: Revision, part: Part, slot: int) -> None:
+    def _start(self, observed: Observation, revision: Revision, part: Part, slot: int) -> None:
         path = revision_path(cluster(self.key, Part(revision.name, PREDICTOR)))
         predictor_host = f"127.0.0.1:{self._world.gateway.port}{path}"
         restarts = self._troubles.of(part, slot).restarts
+        longest = observed.spec.timeouts([part.component])[part.component]
         try:
-            self._world.fleet.start(revision, part, slot, predictor_host, restarts)
+            self._world.fleet.start(revision, part, slot, predictor_host, longest, restarts)
         except SpawnFailed as error:
             reason = self._reason(revision.name)
             self._count(part, slot, start_failure_info(part, slot, reason, str(error)))

@@ -66,7 +66,7 @@ class Scaler:
             for revision in revisions
             if revision.name in (track.rolled_out, track.latest) and revision.state == "Ready"
             for part in revision.parts
-            if (scale := spec.scales.get(part.component)) and scale.maximum > max(1, scale.minimum)
+            if (scale := spec.scales.get(part.component)) and scale.varies
         ]
 
     def decide(

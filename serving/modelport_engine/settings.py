@@ -41,6 +41,10 @@ def _own_runtime() -> str:
     return shlex.join([sys.executable, "-P", "-m", "modelport_serving"])
 
 
+def _own_initializer() -> str:
+    return shlex.join([sys.executable, "-P", "-m", "modelport.storage_initializer"])
+
+
 def _half_of_the_cores() -> int:
     return max(1, min(4, (os.cpu_count() or 1) // 2))
 
@@ -49,11 +53,13 @@ def _half_of_the_cores() -> int:
 class Invocation:
     """How one engine was started.
 
-    `gateway_port`: the one asked for, if any. `detached`: it outlives who started it, and comes
-    back when it is killed. `lock`: descriptor of the home's lock, if a standby has started it.
+    `gateway_port` and `gateway_host`: those asked for, if any. `detached`: it outlives who started
+    it, and comes back when it is killed. `lock`: descriptor of the home's lock, if a standby has
+    started it.
     """
 
     gateway_port: int | None = None
+    gateway_host: str | None = None
     detached: bool = False
     lock: int | None = None
 
@@ -68,8 +74,21 @@ class Settings:
     allow_pickle: bool = False
     """Whether models may be loaded whose loading can run any code in their folder."""
 
+    storage_initializer: str = _own_initializer()
+    """Command line that fetches a model; KServe's contract: the URI and a folder are appended."""
+
+    fetch_deadline: float = 600.0
+    """Seconds that fetching one model may take: some gigabytes over a slow line."""
+
     gateway_port: int = 8780
     """TCP port tried first on a new home; free on most machines, unlike 8080."""
+
+    gateway_host: str = "127.0.0.1"
+    """IP address that the gateway listens on; on another one than loopback, it asks callers from
+    other machines for a token."""
+
+    gateway_token_file: str = ""
+    """File with that token; by default one that the engine makes in its home."""
 
     gateway_workers: int = _half_of_the_cores()
     """Threads of Envoy; half of the cores, since the models need the others."""

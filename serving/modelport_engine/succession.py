@@ -79,6 +79,8 @@ class Standby:
         command += [sys.executable, "-P", "-m", "modelport_engine", "--home", str(self._paths.home)]
         if self._invocation.gateway_port is not None:
             command += ["--gateway-port", str(self._invocation.gateway_port)]
+        if self._invocation.gateway_host is not None:
+            command += ["--gateway-host", self._invocation.gateway_host]
         return command
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -17,10 +19,12 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from tests.engine.gate import Gate
 
 from modelport_engine.client import EngineClient
 from modelport_engine.errors import EngineError
 from modelport_engine.replicas.processes import owned
+from modelport_engine.succession import kill_standbys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -139,6 +143,14 @@ class Home:
         assert status == 200, answer
         return answer
 
+    def kill_engine(self) -> None:
+        """Kill the engine so that none comes back by itself: with its standby."""
+        pid = self.client.info()["pid"]
+        os.kill(pid, signal.SIGSTOP)  # so that it does not replace the standby
+        kill_standbys(self.client.paths.home)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not self.client.is_running())
+
     def remember(self) -> None:
         self.seen.update(owned(self.client.paths.home))
 
@@ -185,6 +197,17 @@ def running(_shared: Home, tmp_path: Path) -> Iterator[Home]:
     yield _shared
     for item in _shared.client.list()["items"]:
         _shared.client.delete(item["metadata"]["name"])
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A running gateway without an engine; its tests give it a table each."""
+    gate = Gate(tmp_path_factory.mktemp("gateway"))
+    try:
+        gate.start()
+        yield gate
+    finally:
+        gate.close()
 
 
 class Load:

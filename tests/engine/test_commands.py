@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from modelport_engine.objects import read_spec
 from modelport_engine.replicas.commands import Launch, Place, launch
 from modelport_engine.settings import Settings
 from modelport_engine.state.records import Key
+from modelport_serving.settings import parse
 
 SETTINGS = Settings(runtime="runtime --quiet")
 PLACE = Place(
@@ -22,12 +24,13 @@ PLACE = Place(
     http_port=20_001,
     grpc_port=20_002,
     predictor_host="127.0.0.1:8780/revisions/team/tumor-predictor-00001",
+    longest=60,
     environment={"PATH": "/bin", "OMP_NUM_THREADS": "9"},
     folder_of=lambda uri: Path(uri.removeprefix("file://")),
 )
 OURS = [
     *("runtime", "--quiet", "--model_name=tumor", "--http_port=20001", "--grpc_port=20002"),
-    "--host=127.0.0.1",
+    *("--host=127.0.0.1", "--shutdown_seconds=60"),
 ]
 HOST = f"--predictor_host={PLACE.predictor_host}"
 
@@ -224,3 +227,28 @@ def test_where_a_command_runs_and_when_it_is_ready() -> None:
     assert (told.folder, told.readiness) == (Path("/srv/app"), "/up?now=1")
     assert launched(container("serve", readinessProbe={"httpGet": {}})).readiness == "/"
     assert launched(container("serve", readinessProbe={"tcpSocket": {}})).readiness is None
+
+
+def test_the_runtime_understands_what_it_is_told() -> None:
+    spec = model(
+        "xgboost",
+        batcher={"maxBatchSize": 8, "maxLatency": 20},
+        logger={"url": "http://sink/", "mode": "response"},
+        resources={"limits": {"cpu": 2}},
+    )
+    told = parse(launched(spec, allow_pickle=True).command[len(SETTINGS.runtime_command) :])
+    assert (told.model_name, told.model_dir) == ("tumor", Path("/models/1"))
+    assert (told.host, told.http_port, told.grpc_port) == ("127.0.0.1", 20_001, 20_002)
+    assert (told.model_format, told.allow_pickle, told.max_threads) == ("xgboost", True, 2)
+    assert (told.max_batch_size, told.max_batch_latency_ms) == (8, 20)
+    assert (told.logger_url, told.logger_mode) == ("http://sink/", "response")
+
+
+def test_python_is_the_engine_s_own() -> None:
+    code = "import json, os, sys; print(json.dumps([sys.prefix, sys.argv[1:], os.environ['PORT']]))"
+    started = launched(container("python", "-c", code, component="transformer"), "transformer")
+    ran = subprocess.run(
+        started.command, env=started.environment, capture_output=True, check=True, timeout=20
+    )
+    words = ["--http_port=20001", "--model_name=tumor", HOST]
+    assert json.loads(ran.stdout) == [sys.prefix, words, "20001"]

@@ -60,7 +60,9 @@ def test_a_service_answers_by_path_and_by_host(running: Home) -> None:
     assert running.request(f"{url}/") == (200, {"status": "alive"})
     gateway = f"http://127.0.0.1:{running.port}"
     host = f"tumor.default.127.0.0.1.nip.io:{running.port}"
-    assert running.request(f"{gateway}/arguments", host=host) == (200, ["--allow-pickle"])
+    status, arguments = running.request(f"{gateway}/arguments", host=host)
+    assert (status, arguments[-1]) == (200, "--allow-pickle")
+    assert "--shutdown_seconds=7" in arguments
 
     _, environment = running.request(url, "/environment")
     assert environment["GREETING"] == "hi"
@@ -77,10 +79,10 @@ def test_a_service_answers_by_path_and_by_host(running: Home) -> None:
 
 def test_what_is_not_honoured_is_said_and_what_is_wrong_is_refused(running: Home) -> None:
     model = running.model("one")
-    ready = running.deploy(running.service(model, batcher={"maxBatchSize": 3}, maxReplicas=4))
+    ready = running.deploy(running.service(model, priority=3, deploymentStrategy={}))
     honoured = next(c for c in ready["status"]["conditions"] if c["type"] == "SpecHonoured")
     assert honoured["status"] == "False"
-    assert "spec.predictor.batcher, spec.predictor.maxReplicas" in honoured["message"]
+    assert "spec.predictor.deploymentStrategy, spec.predictor.priority" in honoured["message"]
 
     with pytest.raises(InvalidObject, match="does not exist"):
         running.client.apply(running.service(model / "nowhere"))
@@ -182,8 +184,7 @@ def test_a_killed_engine_is_followed_by_one_that_takes_over(home: Home) -> None:
     url = home.deploy(home.service(home.model("one")))["status"]["url"]
     replica = home.predict(url)["pid"]
     with home.load(url) as load:
-        os.kill(first["pid"], signal.SIGKILL)
-        home.eventually(lambda: not home.client.is_running())
+        home.kill_engine()
         second = home.start()
         ready = home.client.wait_ready("tumor", timeout=10)
         seen = len(load.answers)
@@ -331,11 +332,10 @@ def test_shutdown_spares_a_stranger_that_has_the_id_of_an_engine_that_is_gone(ho
 
 
 def test_a_start_that_fails_leaves_what_it_took_over(home: Home) -> None:
-    first = home.start()
+    home.start()
     url = home.deploy(home.service(home.model("one")))["status"]["url"]
     replica = home.predict(url)["pid"]
-    os.kill(first["pid"], signal.SIGKILL)
-    home.eventually(lambda: not home.client.is_running())
+    home.kill_engine()
     socket_path = home.client.paths.socket
     socket_path.unlink()
     socket_path.mkdir()

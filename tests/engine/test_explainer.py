@@ -133,11 +133,10 @@ def test_the_engine_comes_back_to_it(home: Home) -> None:
 
 
 def test_the_gateway_moves_to_another_port(home: Home) -> None:
-    info = home.start()
+    home.start()
     home.deploy(explained(home, home.model("one")))
     before = pids(home)
-    os.kill(info["pid"], signal.SIGKILL)
-    home.eventually(lambda: not home.client.is_running())
+    home.kill_engine()
     home.port = home.free_port()
     home.start()
     url = f"http://127.0.0.1:{home.port}/serving/default/tumor"

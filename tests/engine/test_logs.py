@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelport_engine.errors import StorageFailed
 from modelport_engine.replicas.logs import files, rotate, tail
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def test_a_writer_that_goes_on_writing_goes_on_in_the_emptied_log(log: Path) -> 
 def test_a_copy_that_cannot_be_written_leaves_the_log_whole(log: Path) -> None:
     log.write_text("0123456789")
     log.with_name(f"{log.name}.0").mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(StorageFailed, match="directory"):
         rotate(log, 5)
     assert log.read_text() == "0123456789"
 

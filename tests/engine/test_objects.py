@@ -290,6 +290,15 @@ def test_another_image_is_said_not_to_run() -> None:
     )
 
 
+def test_what_only_a_command_has_is_named_without_one() -> None:
+    changes = {"workingDir": "/srv", "readinessProbe": {"httpGet": {"path": "/up"}}}
+    service = parse(document(spec__explainer=explainer(**changes)))
+    assert service.unhonoured == (
+        "spec.explainer.containers[0].readinessProbe (the runtime's own readiness is asked)",
+        "spec.explainer.containers[0].workingDir (modelport's runtime is run instead)",
+    )
+
+
 @pytest.mark.parametrize("component", ["predictor", "transformer", "explainer"])
 def test_an_image_that_cannot_stand_for_another_is_refused(component: str) -> None:
     container = {"name": "kserve-container", "image": "other/image:1", "args": ["--x"]}

@@ -146,7 +146,8 @@ def test_another_query_is_not_measured(query: str) -> None:
     assert unhonoured({}, written, read_spec(written)) == (
         "spec.predictor.autoScaling.metrics[0]"
         " (only cpu, memory and the 99th percentile of request_predict_seconds are measured)",
-        "spec.predictor.autoScaling.metrics[0].external.metric.backend",
+        "spec.predictor.autoScaling.metrics[0].external.metric.backend"
+        " (the engine measures by itself)",
         "spec.predictor.autoScaling.metrics[0].external.metric.serverAddress"
         " (the engine measures by itself)",
     )

@@ -263,33 +263,54 @@ _VALUES = st.recursive(
     ),
     max_leaves=20,
 )
-_MODELS = st.fixed_dictionaries(
-    {"storageUri": st.just("/m")}, optional={"args": _VALUES, "env": _VALUES, "resources": _VALUES}
-)
+_AMOUNTS = st.dictionaries(st.sampled_from(("cpu", "memory", "gpu")), st.sampled_from((1, "5m")))
+_PROGRAMS: dict[str, st.SearchStrategy[Any]] = {
+    "args": st.lists(st.text(max_size=5)),
+    "env": st.lists(st.fixed_dictionaries({"name": st.just("A"), "value": st.text(max_size=5)})),
+    "resources": st.dictionaries(st.sampled_from(("limits", "requests")), _AMOUNTS),
+    "readinessProbe": st.dictionaries(st.text(max_size=3), _VALUES),
+}
+_MODELS = st.fixed_dictionaries({"storageUri": st.just("/m")}, optional=_PROGRAMS)
 _CONTAINERS = st.fixed_dictionaries(
-    {"name": st.just("kserve-container"), "command": st.just(["serve"])},
-    optional={"env": _VALUES, "readinessProbe": _VALUES, "resources": _VALUES},
+    {"name": st.just("c"), "command": st.just(["serve"])}, optional=_PROGRAMS
 )
-_PREDICTORS = st.fixed_dictionaries(
-    {"onnx": _MODELS} | {},
+_METRICS = st.fixed_dictionaries(
+    {"type": st.sampled_from(("Resource", "External", "PodMetric"))},
     optional={
-        "minReplicas": st.integers(-1, 5),
-        "maxReplicas": st.integers(-1, 5),
-        "autoScaling": _VALUES,
-        "logger": _VALUES,
-        "batcher": _VALUES,
-        "nodeSelector": _VALUES,
-        "canaryTrafficPercent": _LEAVES,
+        "resource": st.fixed_dictionaries({"name": st.just("cpu"), "target": st.just({})}),
+        "external": st.fixed_dictionaries({"metric": st.just({}), "target": st.just({})}),
     },
+)
+_COMPONENTS: dict[str, st.SearchStrategy[Any]] = {
+    "minReplicas": st.integers(0, 3),
+    "maxReplicas": st.integers(2, 5),
+    "scaleMetric": st.sampled_from(("cpu", "memory", "rps")),
+    "autoScaling": st.fixed_dictionaries({"metrics": st.lists(_METRICS, max_size=2)}),
+    "logger": st.fixed_dictionaries({"url": st.text(max_size=5)}),
+    "volumes": _VALUES,
+}
+_PREDICTORS = st.fixed_dictionaries({"onnx": _MODELS}, optional={**_COMPONENTS, "batcher": _VALUES})
+_FRONTS = st.fixed_dictionaries(
+    {"containers": st.lists(_CONTAINERS, min_size=1, max_size=1)}, optional=_COMPONENTS
 )
 _SPECS = st.one_of(
     st.dictionaries(_FIELDS | st.text(max_size=3) | st.integers(), _VALUES),
     st.fixed_dictionaries(
         {"predictor": _PREDICTORS},
         optional={
-            "transformer": st.fixed_dictionaries({"containers": st.lists(_CONTAINERS, max_size=2)}),
-            "explainer": _VALUES,
-            "canary": _VALUES,
+            "transformer": _FRONTS,
+            "explainer": _FRONTS,
+            "canary": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "trafficPercent": st.integers(0, 60),
+                        "predictor": st.fixed_dictionaries(
+                            {"name": st.sampled_from(("a", "b")), "onnx": _MODELS}
+                        ),
+                    }
+                ),
+                max_size=2,
+            ),
         },
     ),
 )

@@ -115,7 +115,9 @@ def test_named_canaries_are_promoted_without_starting_anew(running: Home) -> Non
         seen = answers(running, url)
         assert (seen["three"], 30 <= seen["two"] <= 110) == (0, True)
         pids = {item["revision"]: item["pid"] for item in running.client.replicas("tumor")["items"]}
-        promoted = running.deploy(running.service(two, name="v2"))
+        document = running.service(two)
+        document["spec"]["predictor"]["name"] = "v2"
+        promoted = running.deploy(document)
         assert traffic(promoted) == {"2": 100}
         assert answers(running, url, 30) == {"two": 30}
     assert load.failures == []
@@ -197,7 +199,7 @@ def test_a_stopped_service_runs_nothing_and_starts_again(running: Home) -> None:
     running.eventually(lambda: not is_alive(pid))
     status, answer = running.request(url, "/v1/models/tumor:predict", b"{}")
     assert (status, "modelport start tumor" in answer["error"]) == (503, True)
-    assert running.client.replicas("tumor")["items"] == []
+    running.eventually(lambda: running.client.replicas("tumor")["items"] == [])
 
     started = running.deploy(document)
     assert running.conditions(started)["Stopped"] == "False"

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
@@ -16,6 +15,7 @@ import psutil
 from modelport_engine.scaling import Autoscaler, Meter, Scale, Windows
 
 from .conftest import eventually
+from .scaling_part import Counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 # Starts a worker that is busy, and waits for it as a supervisor does.
 BUSY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
 IDLE = "import time; time.sleep(600)"
-
-
-@dataclass(frozen=True)
-class Counted:
-    requests: int
-    active: int
-    latency: tuple[tuple[float, int], ...]
 
 
 @contextlib.contextmanager

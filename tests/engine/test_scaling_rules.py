@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,16 +11,11 @@ from hypothesis import strategies as st
 
 from modelport_engine.scaling import Sample
 from modelport_engine.scaling.knative import Knative, Load
-from modelport_engine.scaling.samples import Buckets, History, quantile
+from modelport_engine.scaling.samples import History, quantile
+
+from .scaling_part import Counted
 
 BOUNDS = (0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
-
-
-@dataclass(frozen=True)
-class Counted:
-    requests: int = 0
-    active: int = 0
-    latency: Buckets = ()
 
 
 def history(*samples: Sample, horizon: float = 60.0) -> History:

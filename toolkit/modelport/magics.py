@@ -24,10 +24,12 @@ COMMANDS = (
     *("apply", "get", "describe", "logs", "events", "scale", "stop", "start", "rollout", "lint"),
 )
 # What completes a command's first word, where that is not a service.
-_FIRST_WORDS = {
+_FIRST_WORDS: dict[str, Callable[[str], list[str]]] = {
     "deploy": common.complete_models,
     "certify": common.complete_models,
     "benchmark": common.complete_targets,
+    "apply": lambda _: [],
+    "lint": lambda _: [],
 }
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 8192
 """Clients at a time; more are refused rather than let Envoy grow without bound."""
 
-_BUCKETS = (
+_BUCKETS = [
     *(0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000),
     *(1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 30_000, 60_000, 300_000, 3_600_000),
-)
-"""Upper bounds of latencies, in milliseconds: any quantile is known to a third or better."""
+]
+"""Upper bounds of latencies, in milliseconds."""
 
 _COUNTED = (
     r"cluster\.[^.]+\.(version_text|upstream_rq_.*|upstream_cx_(active|total|connect_fail)|grpc\..*)",

@@ -21,6 +21,7 @@ _PATH = "modelport.path"
 # The path as it was asked for: when a line is written, the request has the runtime's path.
 
 _SAID = "%LOCAL_REPLY_BODY%"
+_NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 
 _LINE = {
     "time": "%START_TIME%",
@@ -132,7 +133,7 @@ def _connection_manager(folder: Path, guards: list[Resource]) -> Resource:
         ],
         use_remote_address=True,
         # Nobody's headers may change timeouts, or have a prediction made twice.
-        internal_address_config={"cidr_ranges": [{"address_prefix": "0.0.0.0", "prefix_len": 32}]},
+        internal_address_config={"cidr_ranges": [_NOBODY]},
         preserve_external_request_id=True,
         normalize_path=True,
         server_header_transformation="PASS_THROUGH",

@@ -45,7 +45,8 @@ class ClusterStatistics:
     """A backend since Envoy was started, REST and gRPC together.
 
     Args:
-        requests: Those that were answered, by Envoy itself as well.
+        requests: Those that were answered, by Envoy itself as well, unless their time ran out while
+            there was no replica.
         active: Those that a replica works on, or that wait for one.
         failed: Those answered with 500 and above, or with gRPC's like.
         latency: For each upper bound in milliseconds, how many took no longer, waiting and

@@ -147,10 +147,9 @@ def _check_command(container: Container, field: str) -> None:
 
 
 def _check_env(program: Program, field: str) -> None:
-    elsewhere = [*_set_elsewhere(program)]
-    if elsewhere:
+    for elsewhere in _set_elsewhere(program):
         raise InvalidObject(
-            f"{field}.{elsewhere[0]} cannot be read without a cluster",
+            f"{field}.{elsewhere} cannot be read without a cluster",
             "write the variable's value, or read it from a file",
         )
     for index, variable in enumerate(program.env):

@@ -38,7 +38,7 @@ _REASONS = {
     **dict.fromkeys(("livenessProbe", "startupProbe"), "a process that ends is started again"),
     **dict.fromkeys(("runtimeVersion", "version"), "what is installed here serves"),
     **dict.fromkeys(("metadataHeaders", "metadataAnnotations", "batchSize"), _NOT_SENT),
-    **dict.fromkeys(("serverAddress", "authenticationRef"), "the engine measures by itself"),
+    **dict.fromkeys(("backend", "serverAddress"), "the engine measures by itself"),
     **dict.fromkeys(("labels", "annotations"), "there are no pods"),
     "ports": "the engine chooses the port, PORT in the environment",
     "port": "the container's PORT is asked",
@@ -136,8 +136,11 @@ def _of_container(program: Program, field: str) -> Iterator[str]:
     for index, variable in enumerate(program.env):
         if variable.name in ("PORT", "GRPC_PORT"):
             yield f"{field}.env[{index}] (the engine chooses {variable.name})"
-    if isinstance(program, Container) and program.readiness_probe and not program.command:
-        yield _because(f"{field}.readinessProbe", _REASONS["readinessProbe"])
+    if isinstance(program, Container) and not program.command:
+        if program.readiness_probe:
+            yield _because(f"{field}.readinessProbe", _REASONS["readinessProbe"])
+        if program.working_dir:
+            yield f"{field}.workingDir ({_RUNTIME_IS_RUN})"
 
 
 def _of_resources(program: Program, field: str) -> Iterator[str]:

@@ -55,14 +55,16 @@ class Launch:
 class Place:
     """What the engine gives to one replica.
 
-    `predictor_host` is as KServe's argument has it. `environment`: what it sees of the engine's
-    own. `folder_of` tells the folder here that holds what a storage URI names.
+    `predictor_host` is as KServe's argument has it. `longest`: seconds that a request may take,
+    which it may finish when it is stopped. `environment`: what it sees of the engine's own.
+    `folder_of` tells the folder here that holds what a storage URI names.
     """
 
     key: Key
     http_port: int
     grpc_port: int
     predictor_host: str
+    longest: int
     environment: Mapping[str, str]
     folder_of: Callable[[str], Path]
 
@@ -92,6 +94,7 @@ def launch(template: Mapping[str, Any], component: str, place: Place, settings: 
         f"--http_port={place.http_port}",
         f"--grpc_port={place.grpc_port}",
         "--host=127.0.0.1",
+        f"--shutdown_seconds={place.longest}",
         *_runtime_arguments(part, place, settings, mount),
         *(fill(word) for word in program.args),
     ]

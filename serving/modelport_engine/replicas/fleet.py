@@ -124,7 +124,7 @@ class Fleet:
                 self._store.forget_replica(record)
                 self._lose(record)
                 continue
-            launch = self._launch(revision, record.part, record.port, record.grpc_port or 0, "")
+            launch = self._launch(revision, record.part, record.port, record.grpc_port or 0)
             self._replicas.append(self._replica(record, process, launch, 0))
         return list(self._replicas)
 
@@ -137,18 +137,25 @@ class Fleet:
         return list(self._replicas)
 
     def start(
-        self, revision: Revision, part: Part, slot: int, predictor_host: str, restarts: int
+        self,
+        revision: Revision,
+        part: Part,
+        slot: int,
+        predictor_host: str,
+        longest: int,
+        restarts: int,
     ) -> Replica:
         """Start a process for one slot of a revision's part.
 
-        `predictor_host` is where one that is no predictor finds it, as KServe's argument has it.
+        `predictor_host` is where one that is no predictor finds it, as KServe's argument has it;
+        `longest`: seconds that a request may take; `restarts`: how often this slot was started.
 
         Raises:
             SpawnFailed: when the system refuses the command.
             StorageFailed: when its log or its record cannot be written.
         """
         ports = self._ports()
-        launch = self._launch(revision, part, *ports, predictor_host)
+        launch = self._launch(revision, part, *ports, predictor_host, longest)
         path = self._log(revision.key, part, slot)
         log_start = path.stat().st_size if path.exists() else 0
         process = spawn(
@@ -269,13 +276,20 @@ class Fleet:
         )
 
     def _launch(
-        self, revision: Revision, part: Part, port: int, grpc_port: int, predictor_host: str
+        self,
+        revision: Revision,
+        part: Part,
+        port: int,
+        grpc_port: int,
+        predictor_host: str = "",
+        longest: int = 0,
     ) -> Launch:
         place = Place(
             key=revision.key,
             http_port=port,
             grpc_port=grpc_port,
             predictor_host=predictor_host,
+            longest=longest,
             environment=self._environment,
             folder_of=lambda uri: self._storage.folder(revision, uri) or _NOWHERE,
         )

@@ -12,6 +12,8 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from modelport_engine.paths import storage_failed
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -32,27 +34,16 @@ def rotate(path: Path, limit: int) -> bool:
     blocks while it copies: call it in a thread.
 
     Raises:
-        OSError: when the copy cannot be written; the log is whole then.
+        StorageFailed: when the copy cannot be written; the log is whole then.
     """
     try:
         if path.stat().st_size <= limit:
             return False
-        log = path.open("r+b", buffering=0)
+        _put_aside(path)
     except FileNotFoundError:
         return False
-    partial = _older(path, 0)
-    partial.touch(mode=0o600)
-    with log, partial.open("wb") as copy:
-        _copy_rest(log, copy)
-        # While both files have it, an end of ours loses nothing.
-        for age in range(_KEPT, 0, -1):
-            with suppress(FileNotFoundError):
-                _older(path, age - 1).replace(_older(path, age))
-        for _ in range(_ROUNDS):
-            if os.fstat(log.fileno()).st_size == log.tell():
-                break
-            _copy_rest(log, copy)
-        log.truncate(0)
+    except OSError as error:
+        raise storage_failed(path.parent, error) from error
     return True
 
 
@@ -71,6 +62,22 @@ def tail(path: Path, lines: int) -> list[str]:
         with suppress(FileNotFoundError), file.open("rb") as log:
             found = _last_lines(log, lines - len(found)) + found
     return found
+
+
+def _put_aside(path: Path) -> None:
+    partial = _older(path, 0)
+    partial.touch(mode=0o600)
+    with path.open("r+b", buffering=0) as log, partial.open("wb") as copy:
+        _copy_rest(log, copy)
+        # While both files have it, an end of ours loses nothing.
+        for age in range(_KEPT, 0, -1):
+            with suppress(FileNotFoundError):
+                _older(path, age - 1).replace(_older(path, age))
+        for _ in range(_ROUNDS):
+            if os.fstat(log.fileno()).st_size == log.tell():
+                break
+            _copy_rest(log, copy)
+        log.truncate(0)
 
 
 def _older(path: Path, age: int) -> Path:

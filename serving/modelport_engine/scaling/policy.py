@@ -23,6 +23,11 @@ class Scale:
     cores: float = 1.0
     memory_bytes: int | None = None
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is anything to decide."""
+        return self.maximum > max(1, self.minimum)
+
     def bound(self, replicas: int) -> int:
         """Give the allowed number next to `replicas`; never zero, since nothing would wake it."""
         return max(1, self.minimum, min(replicas, self.maximum))

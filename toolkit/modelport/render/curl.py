@@ -23,6 +23,12 @@ def curl_line(url: str, service: str, instance: object) -> str:
     return f"curl -s {where} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
+def predict_line(url: str, service: str) -> str:
+    """Return a curl command that sends the V1 request body in a file `rows.json`."""
+    where = _address(url, f"v1/models/{quote(service, safe='')}:predict")
+    return f"curl -s {where} -H 'Content-Type: application/json' -d @rows.json"
+
+
 def metadata_line(url: str, service: str) -> str:
     """Return a curl command for the model's metadata, by the Open Inference Protocol."""
     where = _address(url, f"v2/models/{quote(service, safe='')}")

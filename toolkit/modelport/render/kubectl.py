@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelport.render import figures
-from modelport.render.curl import metadata_line
+from modelport.render.curl import metadata_line, predict_line
 from modelport.render.grid import Grid, Section
 from modelport.render.services import Resource, age, read
 
@@ -97,7 +97,7 @@ def description(
     if failure:
         sections.append(Section("Last failure", _failure(failure, now)))
     if found.url:
-        sections.append(Section("To call it", _calls(item, replicas)))
+        sections.append(Section("To call it", _calls(item)))
     return (*sections, Section("Events", events(happened[-_SHOWN_EVENTS:], now=now)))
 
 
@@ -119,10 +119,11 @@ def _columns(item: Resource, now: datetime | None) -> tuple[str, ...]:
 
 def _wide(item: Resource, replicas: Sequence[Resource]) -> tuple[str, ...]:
     shares = (f"{one.get('revisionName')}={one.get('percent')}%" for one in _targets(item))
-    ready = sum(bool(one["ready"]) for one in replicas)
+    kept = [one for one in replicas if not one.get("retiring")]
+    ready = sum(bool(one["ready"]) for one in kept)
     return (
         ",".join(shares) or _NONE,
-        f"{ready}/{len(replicas)}",
+        f"{ready}/{len(kept)}",
         str(sum(one["restarts"] for one in replicas)),
         figures.size(sum(one["memoryBytes"] for one in replicas)),
     )
@@ -212,7 +213,7 @@ def _replicas(replicas: Sequence[Resource], now: datetime | None) -> Grid:
     rows = (
         (
             one["name"],
-            str(bool(one["ready"])),
+            "Retiring" if one.get("retiring") else str(bool(one["ready"])),
             str(one["pid"]),
             str(one["port"]),
             _text(one.get("grpcPort")) or _NONE,
@@ -238,16 +239,16 @@ def _failure(failure: Resource, now: datetime | None) -> tuple[Fact, ...]:
     return tuple((name, str(value)) for name, value in pairs if value)
 
 
-def _calls(item: Resource, replicas: Sequence[Resource]) -> tuple[Fact, ...]:
-    metadata, url = item["metadata"], item["status"]["url"]
-    name, gateway = metadata["name"], urlsplit(url).netloc
+def _calls(item: Resource) -> tuple[Fact, ...]:
+    metadata, status = item["metadata"], item["status"]
+    name = metadata["name"]
     calls = [
-        ("REST", metadata_line(url, name)),
-        ("Predict", f"POST {url}/v1/models/{name}:predict"),
+        ("Metadata", metadata_line(status["url"], name)),
+        ("REST", predict_line(status["url"], name)),
     ]
-    if any(one.get("grpcPort") for one in replicas):
+    if grpc := status["components"]["predictor"].get("grpcUrl"):
         authority = f"{name}.{metadata['namespace']}.example.com"
-        calls.append(("gRPC", f"{gateway}, with the authority (:authority) {authority}"))
+        calls.append(("gRPC", f"{urlsplit(grpc).netloc}, with the :authority {authority}"))
     return tuple(calls)
 
 
