@@ -46,7 +46,7 @@ def gateway_token(paths: EnginePaths, settings: Settings) -> str | None:
     except (OSError, ValueError) as error:
         raise EngineStartFailed(
             f"the gateway's token cannot be read from {file} ({error})",
-            f"write one there, or unset MODELPORT_ENGINE_GATEWAY_TOKEN_FILE",
+            "write one there, or unset MODELPORT_ENGINE_GATEWAY_TOKEN_FILE",
         ) from error
     log.info("other machines reach the gateway with the token in %s", file)
     return token

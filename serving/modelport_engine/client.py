@@ -76,8 +76,8 @@ class EngineClient:
     def info(self) -> Document:
         """Give `version`, `pid`, `home`, `stopping` and where the gateway is.
 
-        That is `gatewayUrl`, `gatewayPort`, `gatewayHost` and `gatewayTokenFile`, whose text callers
-        from other machines send; null if none can call.
+        That is `gatewayUrl`, `gatewayPort`, `gatewayHost` and `gatewayTokenFile`, whose text
+        callers from other machines send; null if none can call.
         """
         return self._call("GET", "/version")
 

@@ -107,6 +107,7 @@ async def _start(
     known = {replica.record.pid for replica in adopted} | standby.pids
     known |= {gateway.pid} if gateway.pid else set()
     strays = kill_strays(paths.home, keep=known)
+    world.storage.tidy()
     log.info("took over %d replicas, killed %d strays", len(adopted), len(strays))
     try:
         before = database.setting("gateway_port")

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         UnsupportedModel,
         UsageError,
     )
+    from modelport.operations import apply, rollback, scale, start, stop
     from modelport.views import (
         Benchmark,
         Certificate,
@@ -76,6 +77,7 @@ __all__ = [
     "TrackingError",
     "UnsupportedModel",
     "UsageError",
+    "apply",
     "benchmark",
     "certify",
     "delete",
@@ -84,11 +86,16 @@ __all__ = [
     "explain",
     "plan",
     "predict",
+    "rollback",
+    "scale",
     "services",
+    "start",
     "status",
+    "stop",
     "up",
 ]
 
+_OPERATIONS = {"apply", "rollback", "scale", "start", "stop"}
 _VIEWS = {"Benchmark", "Certificate", "Explanation", "Plan", "Release", "Service", "Services"}
 
 
@@ -98,7 +105,9 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("modelport")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name.islower():
+    if name in _OPERATIONS:
+        home = "modelport.operations"
+    elif name.islower():
         home = "modelport.api"
     else:
         home = "modelport.views" if name in _VIEWS else "modelport.errors"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport_engine.objects import MOUNT, Container, Front, Model, Predictor
-from modelport_engine.state.records import PREDICTOR
+from modelport_engine.state.records import PREDICTOR, TRANSFORMER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,6 +79,7 @@ def launch(template: Mapping[str, Any], component: str, place: Place, settings: 
     mount = str(place.folder_of(program.storage_uri)) if program.storage_uri else MOUNT
     variables = _variables(program, place, mount)
     fill = partial(_filled, variables=variables, mount=mount)
+    model_name = _model_name(template, place)
     threads = program.resources.threads
     environment = {
         **place.environment,
@@ -87,10 +88,10 @@ def launch(template: Mapping[str, Any], component: str, place: Place, settings: 
         **variables,
     }
     if isinstance(program, Container) and program.command:
-        is_front = isinstance(part, Front)
-        return _own_command(program, place, fill, environment, is_front=is_front)
+        front_of = model_name if isinstance(part, Front) else None
+        return _own_command(program, place, fill, environment, front_of)
     arguments = [
-        f"--model_name={place.key.name}",
+        f"--model_name={model_name}",
         f"--http_port={place.http_port}",
         f"--grpc_port={place.grpc_port}",
         "--host=127.0.0.1",
@@ -138,19 +139,21 @@ def _own_command(
     place: Place,
     fill: Callable[[str], str],
     environment: dict[str, str],
-    *,
-    is_front: bool,
+    front_of: str | None,
 ) -> Launch:
-    """Run a container's command; where it is told no port, KServe's argument tells it."""
+    """Run a container's command; where it is told no port, KServe's argument tells it.
+
+    `front_of`: the model that it asks the predictor for; None for a predictor.
+    """
     texts = (*container.command, *container.args, *(item.value for item in container.env))
     named = {match["name"] for text in texts for match in _FILLED_IN.finditer(text)}
     words = [fill(word) for word in (*container.command, *container.args)]
     given = {"--http_port": str(place.http_port)} if "PORT" not in named else {}
     if _has(words, "--grpc_port"):
         given["--grpc_port"] = str(place.grpc_port)
-    if is_front and not _has(words, "--model_name"):
-        given["--model_name"] = place.key.name
-    if is_front and not _has(words, "--predictor_host"):
+    if front_of and not _has(words, "--model_name"):
+        given["--model_name"] = front_of
+    if front_of and not _has(words, "--predictor_host"):
         given["--predictor_host"] = place.predictor_host
     for flag, value in given.items():
         words = _with(words, flag, value)
@@ -162,6 +165,19 @@ def _own_command(
         readiness=probe.http_get.path if probe and probe.http_get else None,
         grpc="GRPC_PORT" in named or "--grpc_port" in given,
         memory_limit=container.resources.memory_limit,
+    )
+
+
+def _model_name(template: Mapping[str, Any], place: Place) -> str:
+    """Name the model as its transformer does, which asks the predictor for that one."""
+    if TRANSFORMER not in template:
+        return place.key.name
+    container = Front.model_validate(template[TRANSFORMER]).container
+    words = [word for text in (*container.command, *container.args) for word in text.split("=", 1)]
+    if "--model_name" not in words[:-1]:
+        return place.key.name
+    return _filled(
+        words[words.index("--model_name") + 1], _variables(container, place, MOUNT), MOUNT
     )
 
 

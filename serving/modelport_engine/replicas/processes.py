@@ -156,8 +156,10 @@ def spawn(
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
+            # It names the working folder, where that is what is missing.
+            what = getattr(error, "filename", None) or command[0]
             raise SpawnFailed(
-                f"{command[0]} cannot be started ({getattr(error, 'strerror', None) or error})",
+                f"{what} cannot be started ({getattr(error, 'strerror', None) or error})",
                 "correct the command, its arguments or its environment",
             ) from error
     return Process(_identity(popen), home, _Child(popen))

@@ -125,9 +125,9 @@ class Store:
         """Note that a revision takes its track's traffic now."""
         with self._database.transaction() as db:
             tracks = dict(self.service(key).tracks)
-            before = tracks[track]
-            if before.rolled_out == revision:
-                return
+            before = tracks.get(track)
+            if before is None or before.rolled_out == revision:
+                return  # a canary may have been taken out meanwhile
             tracks[track] = replace(before, rolled_out=revision, previous=before.rolled_out)
             _save_tracks(db, key, tracks)
 

