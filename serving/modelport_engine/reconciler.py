@@ -11,20 +11,15 @@ import contextlib
 import logging
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelport_engine.errors import EngineError, GatewayFailed, NotFound, SpawnFailed
 from modelport_engine.fetching import Fetching
 from modelport_engine.gateway.routing import cluster
 from modelport_engine.gateway.xds import revision_path
+from modelport_engine.health import Health
 from modelport_engine.objects import is_stopped, read_spec
 from modelport_engine.observation import Observation
-from modelport_engine.replicas.failures import (
-    Troubles,
-    exit_message,
-    failure_info,
-    start_failure_info,
-)
 from modelport_engine.retirement import Retirement
 from modelport_engine.scaler import Scaler
 from modelport_engine.state.records import PREDICTOR, Part, timestamp
@@ -35,7 +30,6 @@ if TYPE_CHECKING:
 
     from modelport_engine.objects import Spec
     from modelport_engine.planner import Plan, Traffic
-    from modelport_engine.replicas.failures import Reason
     from modelport_engine.replicas.fleet import Replica
     from modelport_engine.scaling import Meter
     from modelport_engine.state.records import EventType, Key, Revision, Service
@@ -60,9 +54,9 @@ class Reconciler:
         self._settled = False
         self._traffic: Traffic = ()
         self._parsed: tuple[int, Spec] | None = None
-        self._troubles = Troubles(world.settings)
+        self._health = Health(key, world)
         self._scaler = Scaler(key, world.store, world.settings.windows)
-        self._fetching = Fetching(world, self._fail, self.wake)
+        self._fetching = Fetching(world, self._health.fail, self.wake)
         self._retirement = Retirement(key, world, self._push, self.wake)
 
     def wake(self) -> None:
@@ -78,7 +72,7 @@ class Reconciler:
 
     def forgive(self) -> None:
         """Forget earlier crashes: the object was applied anew."""
-        self._troubles.forgive()
+        self._health.forgive()
 
     async def run(self) -> None:
         """Reconcile until the service is deleted, or this task is cancelled."""
@@ -114,7 +108,7 @@ class Reconciler:
 
     def scale(self, parts: Mapping[Part, int], meter: Meter) -> None:
         """Let parts follow their load."""
-        ready = [replica.record for replica in self._active() if replica.ready]
+        ready = [replica.record for replica in self._health.active() if replica.ready]
         leaders = {part: [one.pid for one in ready if one.part == part] for part in parts}
         changes = self._scaler.decide(
             parts,
@@ -143,13 +137,11 @@ class Reconciler:
         return True
 
     async def _step(self) -> bool:
-        for replica in self._ended():
-            self._world.fleet.lose(replica)
-            self._note_failure(replica, replica.verdict or exit_message(replica))
+        self._health.bury()
         if self._world.store.service(self.key).deleted:
             await self._delete()
             return False
-        await self._probe()
+        await self._health.probe()
         observed = self._observe()
         wanted = observed.plan()
         self._start_missing(observed, wanted)
@@ -165,7 +157,7 @@ class Reconciler:
         store = self._world.store
         service, revisions = store.service(self.key), store.revisions(self.key)
         spec = self._spec(service)
-        replicas = self._active()
+        replicas = self._health.active()
         return Observation(
             service=service,
             revisions=revisions,
@@ -174,7 +166,7 @@ class Reconciler:
             wanted=self._scaler.wanted(service, revisions, spec),
             ready=Counter(replica.record.part for replica in replicas if replica.ready),
             started=Counter(replica.record.part for replica in replicas),
-            failures=self._troubles.failures(),
+            failures=self._health.failures(),
         )
 
     def _spec(self, service: Service) -> Spec:
@@ -183,66 +175,6 @@ class Reconciler:
             self._parsed = (service.generation, read_spec(service.spec))
         return self._parsed[1]
 
-    def _active(self) -> list[Replica]:
-        return [replica for replica in self._world.fleet.of(self.key) if not replica.retiring]
-
-    def _ended(self) -> list[Replica]:
-        return [replica for replica in self._active() if not replica.process.running]
-
-    async def _probe(self) -> None:
-        """Ask those that are not ready; give up on those that took too long."""
-        waiting = [replica for replica in self._active() if not replica.ready]
-        await asyncio.gather(*(self._world.fleet.probe(replica) for replica in waiting))
-        now = asyncio.get_running_loop().time()
-        limit = self._world.settings.startup_deadline
-        up = {replica.record.part for replica in self._active() if replica.ready}
-        for replica in waiting:
-            if Part(replica.record.revision) not in up and replica.record.component != PREDICTOR:
-                # It cannot be ready before its predictor: its time begins then.
-                replica.deadline = now + limit
-            if not replica.ready and now > replica.deadline:
-                await replica.process.stop(grace=0.0)
-                self._world.fleet.lose(replica)
-                message = f"{replica.name} was not ready within {limit:g} s"
-                self._note_failure(replica, message, hopeless=True)
-
-    def _note_failure(self, replica: Replica, message: str, *, hopeless: bool = False) -> None:
-        """Count the crash of a replica that is gone."""
-        now = asyncio.get_running_loop().time()
-        served = now - replica.since if replica.ready else 0.0
-        record = replica.record
-        failure = failure_info(replica, self._reason(record.revision), message)
-        restarts = record.restarts + 1
-        self._count(record.part, record.slot, failure, served, restarts, hopeless=hopeless)
-
-    def _reason(self, name: str) -> Reason:
-        revision = self._observe().revision(name)
-        return "ModelLoadFailed" if revision and revision.state == "Pending" else "RuntimeUnhealthy"
-
-    def _count(
-        self,
-        part: Part,
-        slot: int,
-        failure: dict[str, Any],
-        served: float = 0.0,
-        restarts: int = 0,
-        *,
-        hopeless: bool = False,
-    ) -> None:
-        """Give a new revision up when one of its replicas had its chances."""
-        now = asyncio.get_running_loop().time()
-        trouble = self._troubles.note(part, slot, failure, served, now, restarts)
-        self._note("Warning", "ReplicaFailed", failure["message"])
-        given_up = hopeless or trouble.crashes >= self._world.settings.start_attempts
-        revision = self._observe().revision(part.revision)
-        if revision and revision.state == "Pending" and given_up:
-            self._fail(revision, failure)
-
-    def _fail(self, revision: Revision, failure: dict[str, Any]) -> None:
-        self._world.store.fail(revision, failure)
-        self._note("Warning", "RevisionFailed", f"{revision.name}: {failure['message']}")
-        self.wake()
-
     def _start_missing(self, observed: Observation, wanted: Plan) -> None:
         now = asyncio.get_running_loop().time()
         self._fetching.cancel(kept={part.revision for part in wanted.replicas})
@@ -250,25 +182,23 @@ class Reconciler:
             revision = observed.revision(part.revision)
             if revision is None or not self._fetching.has_all(revision):
                 continue
-            used = {
-                replica.record.slot for replica in self._active() if replica.record.part == part
-            }
+            active = (replica.record for replica in self._health.active())
+            used = {record.slot for record in active if record.part == part}
             # After scaling down, those that stayed may have slots beyond the count.
             free = [slot for slot in range(1, count + 1) if slot not in used]
             for slot in free[: max(0, count - len(used))]:
-                if now >= self._troubles.of(part, slot).not_before:
+                if now >= self._health.trouble(part, slot).not_before:
                     self._start(observed, revision, part, slot)
 
     def _start(self, observed: Observation, revision: Revision, part: Part, slot: int) -> None:
         path = revision_path(cluster(self.key, Part(revision.name, PREDICTOR)))
         predictor_host = f"127.0.0.1:{self._world.gateway.port}{path}"
-        restarts = self._troubles.of(part, slot).restarts
+        restarts = self._health.trouble(part, slot).restarts
         longest = observed.spec.timeouts([part.component])[part.component]
         try:
             self._world.fleet.start(revision, part, slot, predictor_host, longest, restarts)
         except SpawnFailed as error:
-            reason = self._reason(revision.name)
-            self._count(part, slot, start_failure_info(part, slot, reason, str(error)))
+            self._health.not_started(part, slot, str(error))
 
     async def _route(self, observed: Observation, wanted: Plan) -> bool:
         """Send the traffic where the plan says; True when the gateway does."""
@@ -313,7 +243,7 @@ class Reconciler:
     def _retire_unwanted(self, observed: Observation, wanted: Plan) -> None:
         kept: Counter[Part] = Counter()
         # Those that serve stay as long as others can go instead.
-        for replica in sorted(self._active(), key=_by_worth):
+        for replica in sorted(self._health.active(), key=_by_worth):
             part = replica.record.part
             kept[part] += 1
             asked = part not in wanted.replicas and self._retirement.is_asked(replica)
@@ -331,7 +261,7 @@ class Reconciler:
         await self._push()
         spec = self._observe().spec
         while self._retirement or world.fleet.of(self.key):
-            for replica in self._active():
+            for replica in self._health.active():
                 if not self._retirement.is_asked(replica):
                     self._retire(replica, spec)
             await self._retirement.wait()
@@ -346,7 +276,7 @@ class Reconciler:
         gateway = self._world.gateway
         if not gateway.answering:
             return None
-        speaks_grpc = any(one.record.grpc_port for one in self._active() if one.ready)
+        speaks_grpc = any(one.record.grpc_port for one in self._health.active() if one.ready)
         grpc = f"grpc://127.0.0.1:{gateway.port}" if speaks_grpc else None
         return Urls(gateway.url_of(*self.key), grpc)
 

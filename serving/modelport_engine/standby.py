@@ -25,11 +25,7 @@ _PAUSES = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 def main(lock: str, command: list[str]) -> None:
     """Work until this process is killed, or the home is removed."""
     begun, brief_lives = time.monotonic(), 0
-    while True:
-        file = os.open(lock, os.O_RDWR | os.O_APPEND)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not _is_at(file, lock):
-            return
+    while (file := _locked(lock)) is not None:
         _reap()
         brief_lives = brief_lives + 1 if time.monotonic() - begun < _BRIEF else 0
         begun = time.monotonic()
@@ -44,11 +40,15 @@ def pause(brief_lives: int) -> float:
     return _PAUSES[min(brief_lives, len(_PAUSES) - 1)]
 
 
-def _is_at(file: int, path: str) -> bool:
+def _locked(path: str) -> int | None:
+    """Wait until nobody has the lock; None if its file was removed."""
     try:
-        return os.path.samestat(os.fstat(file), os.stat(path))  # noqa: PTH116 - pathlib is too large
+        file = os.open(path, os.O_RDWR | os.O_APPEND)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        there = os.path.samestat(os.fstat(file), os.stat(path))  # noqa: PTH116 - pathlib is large
     except FileNotFoundError:
-        return False
+        return None
+    return file if there else None
 
 
 def _reap() -> None:

@@ -30,7 +30,8 @@ def fill(bucket: Path) -> None:
     from sklearn.dummy import DummyClassifier
     from sklearn.svm import SVC
 
-    rows, labels = load_iris(return_X_y=True)
+    iris = load_iris()
+    rows, labels = iris.data, iris.target
     joblib.dump(SVC(gamma="scale").fit(rows, labels), _file(bucket, "sklearn/1.0/model/model.joblib"))
     always = DummyClassifier(strategy="constant", constant=2).fit(rows, labels)
     joblib.dump(always, _file(bucket, "sklearn/1.0/model-2/model.joblib"))
@@ -38,9 +39,12 @@ def fill(bucket: Path) -> None:
     booster = xgboost.train(options, xgboost.DMatrix(rows, labels), 10)
     _file(bucket, "xgboost/iris/model.bst").write_bytes(booster.save_raw("ubj"))
     options = {"objective": "multiclass", "num_class": 3, "verbose": -1}
-    forest = lightgbm.train(options, lightgbm.Dataset(rows, labels), 10)
+    data = lightgbm.Dataset(rows, labels, feature_name=iris.feature_names)
+    forest = lightgbm.train(options, data, 10)
     forest.save_model(_file(bucket, "lightgbm/v2/iris/model.bst"))
     onnx.save(times(2.0), _file(bucket, "onnx/model.onnx"))
+    onnx.save(times(3.0), _file(bucket, "onnx-2/model.onnx"))
+    _file(bucket, "custom/factor.txt").write_text("3")
 
 
 def times(weight: float) -> onnx.ModelProto:

@@ -199,10 +199,11 @@ def _handler(replica: Replica) -> type[BaseHTTPRequestHandler]:
             with replica.working():
                 replica.headers = dict(self.headers)
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self.send_response(replica.status)
-                self.send_header("Content-Length", str(len(replica.name)))
-                self.end_headers()
-                self.wfile.write(replica.name.encode())
+            # The next request may come as soon as this is written.
+            self.send_response(replica.status)
+            self.send_header("Content-Length", str(len(replica.name)))
+            self.end_headers()
+            self.wfile.write(replica.name.encode())
 
         def do_POST(self) -> None:
             self.do_GET()

@@ -58,6 +58,7 @@ def test_an_envoy_that_does_not_take_its_table_is_ended(
     gate.close()
 
 
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_the_next_engine_takes_over_an_envoy_that_it_would_start_itself(
     folder: Path, one: Replica
 ) -> None:

@@ -54,6 +54,12 @@ def test_requests_wait_for_the_successor_of_the_only_replica(gate: Gate) -> None
             assert replica.served == 200
 
 
+def test_a_body_that_is_too_large_to_be_kept_is_still_sent(gate: Gate) -> None:
+    with Replica("one") as replica:
+        gate.apply(shared((backend("large", replica), 100)))
+        assert gate.ask(PATH, body=bytes(20_000_000)) == (200, "one")
+
+
 def test_waiting_for_a_replica_has_an_end(gate: Gate) -> None:
     dead, dead_grpc = _ports()
     gate.apply(shared((Backend("default/gone", (dead,), (dead_grpc,)), 100)))

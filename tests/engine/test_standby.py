@@ -77,6 +77,8 @@ def test_a_killed_engine_comes_back_again_and_again_while_its_service_answers(ho
     with pytest.raises(HomeInUse, match=f"pid {info['pid']} already works on"):
         raise home.start_another()
     home.deploy(home.service(home.model("two")))
+    kill(info["pid"])  # neither its children nor those of earlier ones keep its lock
+    next_engine(home, info["pid"])
     assert home.predict(url)["predictions"] == ["two"]
 
     home.client.shutdown()

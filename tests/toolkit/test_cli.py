@@ -24,18 +24,14 @@ def modelport(*arguments, check=True):
 def test_every_command_and_option_is_documented():
     commands = cli.program.commands
     assert set(commands) == {
-        "deploy",
-        "predict",
-        "explain",
-        "benchmark",
-        "certify",
-        "status",
-        "delete",
-        "up",
-        "down",
-        "completion",
+        *("deploy", "predict", "explain", "benchmark", "certify", "status"),
+        *("apply", "lint", "get", "describe", "logs", "events"),
+        *("delete", "scale", "stop", "start", "rollout"),
+        *("up", "down", "completion"),
     }
-    for command in commands.values():
+    rollout = commands["rollout"].commands
+    assert set(rollout) == {"status", "history", "undo", "canary", "promote"}
+    for command in (*commands.values(), *rollout.values()):
         assert command.help
         options = [p for p in command.params if isinstance(p, click.Option)]
         assert all(option.help for option in options), command.name

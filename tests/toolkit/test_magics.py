@@ -5,6 +5,8 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from modelport import cli, magics
+
 pytestmark = pytest.mark.usefixtures("store", "home")
 
 
@@ -48,7 +50,50 @@ def test_the_whole_job_in_a_notebook(store):
     assert "PredictorReady" in detail[0].data["text/html"]
     benchmark = next(o for o in measured if o.output_type == "execute_result")
     assert "<svg" in benchmark.data["text/html"]
-    assert "service cell deleted" in text(deleted)
+    assert 'inferenceservice.serving.kserve.io "cell" deleted' in text(deleted)
+
+
+def test_kubectl_s_commands_in_a_notebook(store):
+    uri = f"file://{store.folder}"
+    cell = f"""%%kserve_lint --target kubernetes
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: written
+spec:
+  predictor:
+    model:
+      modelFormat: {{name: onnx}}
+      storageUri: {uri}
+"""
+    linted, applied, listed, told, scaled, *_ = run(
+        cell,
+        cell.replace("%%kserve_lint --target kubernetes", "%%kserve_apply --no-wait"),
+        "%kserve_get isvc written",
+        "%kserve_describe written",
+        "%kserve_scale written --replicas 2",
+        "%kserve_events written",
+        "%kserve_rollout history written",
+        "%kserve_stop written",
+        "%kserve_start written",
+        "%kserve_delete written",
+    )
+    assert "the cell:10" in linted[0].data["text/html"]
+    assert "does not exist in a cluster" in linted[0].data["text/html"]
+    assert "inferenceservice.serving.kserve.io/written created" in text(applied)
+    assert "LATESTREADYREVISION" in listed[0].data["text/html"]
+    assert uri in told[0].data["text/html"]
+    assert "written scaled" in text(scaled)
+
+
+def test_logs_are_followed_until_the_kernel_is_interrupted():
+    (outputs,) = run(
+        "import threading, _thread\n"
+        "threading.Timer(3, _thread.interrupt_main).start()\n"
+        "%kserve_get -w"
+    )
+    assert "NAME" in text(outputs)
+    assert not [output for output in outputs if output.output_type == "error"]
 
 
 def test_an_error_is_one_line_and_stops_the_notebook():
@@ -90,3 +135,9 @@ def test_words_and_services_are_completed():
     told = text(outputs)
     assert "--name" in told
     assert "champion" in told
+    assert magics.completions("rollout", ["%kserve_rollout"], "") == list(
+        cli.program.commands["rollout"].commands
+    )
+    assert magics.completions("rollout", ["%kserve_rollout", "undo", "--to"], "--to") == [
+        "--to-revision"
+    ]

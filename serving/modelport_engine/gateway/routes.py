@@ -40,12 +40,14 @@ _RETRIES = {
     "host_selection_retry_max_attempts": 3,
 }
 
-_KEPT_FOR_RETRIES = 64 * 1024 * 1024
-# Bytes: a request whose body is larger is sent once. Envoy keeps the others' until an answer
-# begins.
+_KEPT_FOR_RETRIES = 16 * 1024 * 1024
+# Bytes. Envoy keeps a request's body until its answer begins; a larger one is sent only once.
 
 _EXPLAIN = r"[^?]*/(v1/models/[^/?]+:explain|v2/models/[^?]+/explain)(\?.*)?"
 """V1 and V2 requests to explain, as Envoy's `:path` has them: with their query."""
+
+_GRPC: Resource = {"prefix": "/", "grpc": {}}
+# Whatever has a content-type of gRPC.
 
 
 def routes(table: Table) -> Resource:
@@ -83,9 +85,6 @@ def routes(table: Table) -> Resource:
         "validate_clusters": False,
     }
     return discovery("config.route.v3.RouteConfiguration", [configuration])
-
-
-_GRPC: Resource = {"prefix": "/", "grpc": {}}
 
 
 def _by_host(route: Route, speaks_grpc: Container[str]) -> Resource:

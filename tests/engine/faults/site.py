@@ -125,6 +125,11 @@ class Site:
         """Give the process ids of the engine's standbys."""
         return [one.pid for one in self._owned() if standby.__file__ in _words(one)]
 
+    def others(self) -> list[int]:
+        """Give all other processes: Envoy and the replicas."""
+        known = {self.engine(), *self.standbys()}
+        return [one.pid for one in self._owned() if one.pid not in known]
+
     def kill(self, *pids: int, port: int | None = None) -> Killed:
         """Kill processes; give when it was done, and when they, or who listens there, were gone."""
         begun = time.monotonic()

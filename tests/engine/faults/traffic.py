@@ -79,10 +79,10 @@ class Load:
         done, self.requests = self.requests, []
         return done
 
-    def answers_since(self, moment: float) -> set[str]:
-        """Name the protocols that have given an answer to what was due since then."""
-        recent = self.requests[-2000:]
-        return {one.protocol for one in recent if one.due >= moment and one.weight is not None}
+    def over_since(self, moment: float, *, answered: bool = False) -> set[str]:
+        """Name the protocols with a request, due since then, that is over (or was answered)."""
+        recent = (one for one in self.requests[-2000:] if one.due >= moment)
+        return {one.protocol for one in recent if one.weight is not None or not answered}
 
     def _read(self) -> None:
         assert self._process.stdout

@@ -99,7 +99,8 @@ def revisions(context: click.Context, option: click.Parameter, incomplete: str) 
     """Complete revisions of the service that was named before: numbers, where they are numbers."""
     from modelport import operations
 
-    name = context.params.get("service")
+    # Click leaves words over before an option whose value is still to come.
+    name = context.params.get("service") or next(iter(context.args), None)
     if not name:
         return []
     namespace = context.params.get("namespace") or api.DEFAULT_NAMESPACE
