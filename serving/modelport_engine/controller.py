@@ -72,7 +72,7 @@ class Controller:
             self._spawn(chore)
 
     async def stop(self) -> None:
-        """Stop every replica gracefully, then the gateway; the objects stay."""
+        """Stop the gateway, which lets requests end, then every replica; the objects stay."""
         if self.stopping:
             return
         self.stopping = True
@@ -80,12 +80,12 @@ class Controller:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.world.gateway.stop()
         fleet = self.world.fleet
         stops = [fleet.stop(replica) for replica in fleet.all()]
         for outcome in await asyncio.gather(*stops, return_exceptions=True):
             if outcome:
                 log.error("%s", outcome)
-        await self.world.gateway.stop()
         kill_strays(self.world.paths.home, keep=set())
 
     def apply(self, document: Any, key: Key) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from modelport_engine.errors import EngineError
+from modelport_engine.errors import EngineError, StorageFailed
 from modelport_engine.replicas import limits, logs
 from modelport_engine.scaling import Meter
 
@@ -65,7 +65,12 @@ class Housekeeping:
     async def _rotate_logs(self) -> None:
         limit = self._world.settings.log_limit
         for replica in self._world.fleet.all():
-            await asyncio.to_thread(logs.rotate, replica.log, limit)
+            try:
+                if await asyncio.to_thread(logs.rotate, replica.log, limit):
+                    replica.log_start = 0
+            except StorageFailed as error:
+                # The log is whole; those of the others may be smaller than what is free.
+                log.warning("%s: %s", replica.name, error)
         await self._world.gateway.rotate_logs()
 
     async def _scale(self) -> None:

@@ -147,7 +147,7 @@ class Reconciler:
         self._start_missing(observed, wanted)
         routed = await self._route(observed, wanted)
         if routed:
-            self._note_progress(observed, wanted)
+            await self._note_progress(observed, wanted)
             self._retire_unwanted(observed, wanted)
         self.save_status()
         self._settled = routed and self._is_settled(wanted)
@@ -205,7 +205,7 @@ class Reconciler:
         self._world.routing.decide(self.key, observed.decision(wanted))
         return await self._push()
 
-    def _note_progress(self, observed: Observation, wanted: Plan) -> None:
+    async def _note_progress(self, observed: Observation, wanted: Plan) -> None:
         """Keep what the traffic is now."""
         store, before = self._world.store, self._traffic
         self._traffic = wanted.traffic
@@ -217,18 +217,20 @@ class Reconciler:
             if revision:
                 self._scaler.keep(revision, observed.wanted)
             store.roll_out(self.key, track, name)
-            self._tidy(observed.revisions)
+            await self._tidy(observed.revisions)
         if wanted.traffic and wanted.traffic != before:
             shares = ", ".join(f"{name} {percent} %" for name, percent in wanted.traffic)
             self._note("Normal", "TrafficMoved", shares)
 
-    def _tidy(self, kept: Sequence[Revision]) -> None:
+    async def _tidy(self, kept: Sequence[Revision]) -> None:
         """Remove logs and models of revisions that are no longer known."""
         names = {str(part) for revision in kept for part in revision.parts}
         for path in self._world.paths.service_logs(*self.key).glob("*.log*"):
             if path.name.partition(".")[0].rpartition("-")[0] not in names:
                 path.unlink(missing_ok=True)
-        self._world.storage.forget(self.key, {revision.name for revision in kept})
+        # Models are large: to remove one takes a while.
+        revisions = {revision.name for revision in kept}
+        await asyncio.to_thread(self._world.storage.forget, self.key, revisions)
 
     async def _push(self) -> bool:
         if not self._world.gateway.answering:
@@ -266,7 +268,7 @@ class Reconciler:
                     self._retire(replica, spec)
             await self._retirement.wait()
         shutil.rmtree(world.paths.service_logs(*self.key), ignore_errors=True)
-        world.storage.forget(self.key, set())
+        await asyncio.to_thread(world.storage.forget, self.key, set())
         world.store.remove(self.key)
         self._note("Normal", "Deleted", "its processes and routes are gone")
         world.notify()

@@ -65,7 +65,7 @@ def test_a_killed_engine_comes_back_again_and_again_while_its_service_answers(ho
     replica = home.predict(url)["pid"]
     before = only_standby(home)
     with home.load(url) as load:
-        for _ in range(3):
+        for _ in range(2):
             kill(info["pid"])
             info = next_engine(home, info["pid"])
             assert info["gatewayPort"] == home.port

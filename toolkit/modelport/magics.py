@@ -110,7 +110,8 @@ class ModelportMagics(Magics):  # type: ignore[misc]  # IPython ships no type in
         try:
             words = [command, *_words(line)]
             if cell is not None:
-                words, variables = [*words, "-f", STDIN], {**variables, STDIN: cell}
+                # The magic's own line is the cell's first.
+                words, variables = [*words, "-f", STDIN], {**variables, STDIN: f"\n{cell}"}
             result = cli.run(words, variables)
             if isinstance(result, Iterator):
                 _print_each(result)

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from modelport_engine.errors import EngineError
 from tests.engine.faults.cases import CASES
 from tests.engine.faults.site import Site
 from tests.engine.faults.traffic import Load
@@ -52,13 +53,14 @@ def main() -> int:
 
 
 def tried(site: Site, load: Load, name: str, seconds: float, rate: float) -> Result:
-    """Try one case on a service of its own."""
-    trial = Trial(site, load, name.lower().replace(" ", "-").replace("'", ""), seconds, rate)
-    CASES[name](trial)
-    result = trial.end()
-    result.name = name
+    """Try one case."""
+    trial = Trial(site, load, seconds, rate)
+    try:
+        CASES[name](trial)
+    except (AssertionError, EngineError) as error:
+        trial.check(False, f"{type(error).__name__}: {error}")
+    result = trial.end(name)
     result.problems += site.flaws()
-    site.client.delete(trial.name)
     return result
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modelport_engine.errors import RevisionFailed
+from tests.engine.faults.site import SERVICE
 from tests.engine.faults.traffic import now
 
 if TYPE_CHECKING:
@@ -26,8 +27,12 @@ _REACTION = 0.05
 _RECONNECT = 0.5
 # Seconds within which a gRPC client tries again.
 
-_GONE = "nobody listens|connection lost|(503|UNAVAILABLE) .*(reset|termination|disconnect)"
-# What is told of a connection that has gone.
+_CUT = "(503|UNAVAILABLE) .*(reset|termination|disconnect)"
+_NO_GATEWAY = "nobody listens|connection lost|UNAVAILABLE"
+# What clients are told.
+
+_MOMENT = 0.5
+# Seconds under load between two changes.
 
 _CRASHES = """
 import socket, sys, time
@@ -42,121 +47,108 @@ sys.exit("crashes as it was made to")
 
 def new_revision(trial: Trial) -> None:
     """A new model takes over; recovered when it has all the traffic."""
-    before = trial.serve()
+    trial.serve()
     for _ in trial.rounds():
-        weight = trial.next_weight()
-        trial.expect(before, weight)
-        with trial.recovery():
-            trial.site.settle(trial.site.apply(trial.service(weight)))
-        trial.expect(weight)
-        before = weight
+        with trial.new_model() as weight, trial.recovery():
+            trial.site.settle(trial.site.service(weight))
 
 
 def canary_steps(trial: Trial) -> None:
     """canaryTrafficPercent 5, 50, 100; recovered when the traffic is so."""
-    before = trial.serve()
+    trial.serve()
     for _ in trial.rounds():
-        weight = trial.next_weight()
-        trial.expect(before, weight)
-        for percent in (5, 50, 100):
-            document = trial.service(weight, canaryTrafficPercent=percent)
-            with trial.recovery(f"to {percent} %"):
-                trial.site.settle(trial.site.apply(document))
-            if percent == 100:
-                trial.expect(weight)
-            _check_share(trial, weight, percent)
-        before = weight
+        with trial.new_model() as weight:
+            for percent in (5, 50, 100):
+                document = trial.site.service(weight, canaryTrafficPercent=percent)
+                with trial.recovery(f"to {percent} %"):
+                    trial.site.settle(document)
+                _check_share(trial, weight, percent)
 
 
 def named_canary(trial: Trial) -> None:
     """spec.canary with 20 %, then promoted; recovered when the traffic is so."""
-    before = trial.serve()
-    for number in trial.rounds():
-        weight, name = trial.next_weight(), f"v{number}"
-        trial.expect(before, weight)
-        document, canary = trial.service(before), trial.service(weight)
-        entry = {"trafficPercent": 20, "predictor": {**canary["spec"]["predictor"], "name": name}}
-        document["spec"]["canary"] = [entry]
-        with trial.recovery("to 20 %"):
-            trial.site.settle(trial.site.apply(document))
-        _check_share(trial, weight, 20)
-        canary["spec"]["predictor"]["name"] = name
-        with trial.recovery("promoted"):
-            trial.site.settle(trial.site.apply(canary))
-        trial.expect(weight)
-        before = weight
+    trial.serve()
+    for _ in trial.rounds():
+        with trial.new_model() as weight:
+            document, canary = trial.site.service(), trial.site.service(weight)
+            name = canary["spec"]["predictor"]["name"] = f"v{weight}"
+            entry = {"trafficPercent": 20, "predictor": canary["spec"]["predictor"]}
+            document["spec"]["canary"] = [entry]
+            with trial.recovery("to 20 %"):
+                trial.site.settle(document)
+            _check_share(trial, weight, 20)
+            with trial.recovery("promoted"):
+                trial.site.settle(canary)
 
 
 def scale(trial: Trial) -> None:
     """1 to 3 replicas and back; recovered when there are as many, and all are ready."""
-    weight = trial.serve()
+    trial.serve()
     for _ in trial.rounds():
-        for what, count in (("to 3", 3), ("to 1", 1)):
-            with trial.recovery(what):
-                trial.site.apply(trial.service(weight, minReplicas=count))
-                trial.until(lambda count=count: trial.site.has_replicas(trial.name, count))
-            trial.go_on(0.3)
+        for count in (3, 1):
+            with trial.recovery(f"to {count}"):
+                trial.apply(minReplicas=count)
+            trial.go_on(_MOMENT)
 
 
 def broken_revision(trial: Trial) -> None:
     """A model that does not load is applied; recovered when the status says so."""
-    weight = trial.serve()
+    trial.serve()
     for _ in trial.rounds():
-        document = trial.site.home.service(trial.site.broken_model(), trial.name)
         with trial.recovery("refused"):
             try:
-                trial.site.settle(trial.site.apply(document))
+                trial.site.settle(trial.site.broken_service())
                 trial.check(False, "a model that does not load is Ready")
             except RevisionFailed as error:
                 trial.check("keeps serving" in str(error), f"the status says: {error}")
         with trial.recovery("put back"):
-            trial.site.settle(trial.site.apply(trial.service(weight)))
+            trial.apply()
 
 
 def roll_back(trial: Trial) -> None:
-    """Back to the revision before, whose processes are gone; recovered when it has the traffic."""
-    first, second = trial.serve(), trial.next_weight()
+    """Back to a revision whose processes are gone; recovered when it has all the traffic."""
+    trial.serve()
     for _ in trial.rounds():
-        trial.expect(first, second)
-        trial.site.settle(trial.site.apply(trial.service(second)))
-        trial.expect(second)
-        trial.go_on(0.3)
-        trial.expect(first, second)
+        before = trial.site.serving
+        with trial.new_model() as weight:
+            trial.site.settle(trial.site.service(weight))
+        trial.go_on(_MOMENT)
+        trial.expect(weight, before)
         with trial.recovery():
-            trial.site.settle(trial.site.client.rollback(trial.name))
-        trial.expect(first)
+            trial.site.settled(trial.site.client.rollback(SERVICE))
+        trial.expect(before)
+        trial.site.serving = before
 
 
 def stop_and_start(trial: Trial) -> None:
     """Stopped, and started; recovered when nothing runs any more, and when it answers again."""
-    weight = trial.serve()
+    trial.serve()
     for _ in trial.rounds():
-        stopped = trial.service(weight)
+        stopped = trial.site.service()
         stopped["metadata"]["annotations"] = {_STOP: "true"}
         with trial.recovery("stopped") as begun:
-            trial.site.settle(trial.site.apply(stopped))
-            trial.until(lambda: trial.site.replicas(trial.name) == [])
+            trial.site.settle(stopped)
+            trial.until(lambda: trial.site.replicas(SERVICE) == [])
         trial.expect()
         trial.until_over()
-        trial.expect(weight)
+        trial.expect(trial.site.serving)
         with trial.recovery("started") as started:
-            trial.site.settle(trial.site.apply(trial.service(weight)))
+            trial.apply()
             trial.until_answered(started)
         trial.excuse(_ASKED_FOR, ".*(is stopped|has no ready revision)", begun, now())
 
 
 def crash_looping_neighbour(trial: Trial) -> None:
-    """A service beside it dies again and again; nothing is to recover here."""
+    """A service beside it dies again and again; there is nothing to recover."""
     trial.serve()
-    name = f"{trial.name}-neighbour"
-    document = {**trial.service(1), "metadata": {"name": name}}
     command = [sys.executable, "-c", _CRASHES, "$(PORT)"]
     container = {"name": "kserve-container", "image": "crashes", "command": command}
+    document = {**trial.site.service(), "metadata": {"name": "neighbour"}}
     document["spec"] = {"predictor": {"containers": [container]}}
     for _ in trial.rounds():
-        trial.site.apply(document)
-        trial.until(lambda: _restarts(trial, name) >= 2)
-    trial.site.client.delete(name)
+        trial.site.client.apply(document)
+        trial.until(lambda: _restarts(trial, "neighbour") >= 2)
+    trial.site.client.delete("neighbour")
 
 
 # Processes that are killed with SIGKILL.
@@ -165,7 +157,6 @@ def crash_looping_neighbour(trial: Trial) -> None:
 def one_of_two_killed(trial: Trial) -> None:
     """One of two replicas is killed; recovered when there are two again."""
     trial.serve(minReplicas=2)
-    trial.until(lambda: trial.site.has_replicas(trial.name, 2))
     for _ in trial.rounds():
         _kill_replica(trial, of=2)
 
@@ -178,30 +169,24 @@ def the_only_one_killed(trial: Trial) -> None:
 
 
 def engine_killed(trial: Trial) -> None:
-    """The engine is killed; recovered when the next one takes a change and carries it out."""
-    weight, count = trial.serve(), 1
-    for _ in trial.rounds():
+    """The engine is killed; recovered when the next one answers, and when it has carried out."""
+    trial.serve()
+    for number in trial.rounds():
         with trial.recovery("answers"):
             _kill_engine(trial)
-        count = 3 - count
-        with trial.recovery("works"):
-            trial.site.apply(trial.service(weight, minReplicas=count))
-            trial.until(lambda: trial.site.has_replicas(trial.name, count))  # noqa: B023
+        with trial.recovery("carries out a change"):
+            trial.apply(minReplicas=2 - number % 2)
 
 
 def engine_killed_in_a_rollout(trial: Trial) -> None:
     """The engine is killed while a revision comes up; recovered when that one has the traffic."""
-    before = trial.serve()
+    trial.serve()
     for number in trial.rounds():
-        weight = trial.next_weight()
-        trial.expect(before, weight)
-        with trial.recovery():
-            applied = trial.site.apply(trial.service(weight))
+        with trial.new_model() as weight, trial.recovery():
+            applied = trial.site.client.apply(trial.site.service(weight))
             trial.go_on(0.15 * (number % 8))
             _kill_engine(trial)
-            trial.site.settle(applied)
-        trial.expect(weight)
-        before = weight
+            trial.site.settled(applied)
 
 
 def envoy_killed(trial: Trial) -> None:
@@ -211,22 +196,21 @@ def envoy_killed(trial: Trial) -> None:
         with trial.recovery():
             killed = trial.site.kill(trial.site.gateway())
             trial.until_answered(killed.gone)
-        trial.excuse(_NOBODY, _GONE, killed.begun, now() + _RECONNECT)
+        trial.excuse(_NOBODY, _NO_GATEWAY, killed.begun, now() + _RECONNECT)
 
 
 def everything_killed(trial: Trial) -> None:
     """Engine, standby, Envoy and all replicas at once; the engine is started again by hand."""
     trial.serve(minReplicas=2)
-    trial.until(lambda: trial.site.has_replicas(trial.name, 2))
     for _ in trial.rounds():
-        site = trial.site
         with trial.recovery():
             # The standby first, so that nothing comes back by itself.
+            site = trial.site
             killed = site.kill(*site.standbys(), site.engine(), *site.others())
             site.start()
-            trial.until(lambda: site.has_replicas(trial.name, 2))
+            trial.until(lambda: trial.site.has_replicas(SERVICE, 2))
             trial.until_answered(killed.gone)
-        trial.excuse(_NOBODY, _GONE, killed.begun, now() + _RECONNECT)
+        trial.excuse(_NOBODY, _NO_GATEWAY, killed.begun, now() + _RECONNECT)
 
 
 CASES: dict[str, Case] = {
@@ -249,18 +233,20 @@ CASES: dict[str, Case] = {
 
 def _check_share(trial: Trial, weight: int, percent: int) -> None:
     """Count who answers for a moment: as many as their share, give or take six deviations."""
-    answers = [one.weight for one in trial.go_on(0.5)]
-    share, spread = percent / 100, 6 * (percent * (100 - percent) / len(answers)) ** 0.5 / 100
-    seen = answers.count(weight) / len(answers)
-    trial.check(abs(seen - share) <= spread, f"{percent} % of the traffic was {seen:.0%}")
+    answers = [one.weight for one in trial.go_on(_MOMENT)]
+    spread = 6 * (percent * (100 - percent) / len(answers)) ** 0.5
+    seen = 100 * answers.count(weight) / len(answers)
+    trial.check(abs(seen - percent) <= spread, f"{percent} % of the traffic were {seen:.0f} %")
 
 
 def _kill_replica(trial: Trial, of: int) -> None:
-    victim = trial.site.replicas(trial.name)[0]
+    # A crash that is not the first one is waited for; an object that is applied forgets them.
+    trial.apply(minReplicas=of)
+    victim = trial.site.replicas(SERVICE)[0]
     with trial.recovery():
         killed = trial.site.kill(victim["pid"], port=victim["port"])
-        trial.until(lambda: trial.site.has_replicas(trial.name, of, without={victim["pid"]}))
-    trial.excuse(_UNDER_WAY, _GONE, killed.begun, killed.gone + _REACTION)
+        trial.until(lambda: trial.site.has_replicas(SERVICE, of, without={victim["pid"]}))
+    trial.excuse(_UNDER_WAY, _CUT, killed.begun, killed.gone + _REACTION)
 
 
 def _kill_engine(trial: Trial) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 """Seconds that a client waits for an answer."""
 
-NUMBERS = 1 << 16
+NUMBERS = 1 << 12
 """Inputs are whole numbers below this: float32 holds their multiples exactly."""
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from contextlib import closing
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
+SERVICE = "model"
+"""The service that is under load; other ones are its neighbours."""
+
 POLL = 0.03
 """Seconds between two looks at the engine; more often would slow down what is watched."""
 
@@ -42,13 +46,18 @@ class Killed(NamedTuple):
 
 
 class Site:
-    """A home whose engine runs the runtime that ships."""
+    """A home whose engine runs the runtime that ships.
+
+    `serving` is the weight of the service's model.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.home = Home(folder)
         self.client = self.home.client
         self.port = self.home.port
+        self.serving = 1
+        self._weights = count(2)
 
     def start(self) -> None:
         """Start the engine, unless it runs."""
@@ -60,22 +69,29 @@ class Site:
         self.client.shutdown()
         return [f"{process} outlived the engine" for process in self.home.living()]
 
-    def model(self, weight: int, effort: int = 0) -> Path:
-        """Give a model's folder; it is written when it is asked for first."""
-        folder = self._folder / f"times-{weight}-{effort}"
-        return folder if folder.exists() else models.times(folder, weight, effort)
+    def service(self, weight: int | None = None, **predictor: Any) -> Document:
+        """Write the service with the model of a weight; by default the one that serves."""
+        folder = self._folder / f"times-{weight or self.serving}"
+        if not folder.exists():
+            models.times(folder, weight or self.serving)
+        return self.home.service(folder, SERVICE, **predictor)
 
-    def broken_model(self) -> Path:
-        """Give the folder of a model that does not load; a new one each time."""
-        count = sum(path.name.startswith("broken-") for path in self._folder.iterdir())
-        return models.broken(self._folder / f"broken-{count}")
+    def broken_service(self) -> Document:
+        """Write the service with a model that does not load; another one each time."""
+        folder = models.broken(self._folder / f"broken-{next(self._weights)}")
+        return self.home.service(folder, SERVICE)
 
-    def apply(self, document: Document) -> Document:
-        """Apply an object, also while an engine that was killed is on its way back."""
-        return self.calmly(lambda: self.client.apply(document))
+    def next_weight(self) -> int:
+        """Give the weight of a model that was not there before."""
+        return next(self._weights)
 
-    def settle(self, applied: Document) -> Document:
-        """Wait until an applied object is Ready in its generation."""
+    def settle(self, document: Document) -> Document:
+        """Apply an object and wait until it is Ready so; an engine may be on its way back."""
+        applied = self.calmly(lambda: self.client.apply(document))
+        return self.settled(applied)
+
+    def settled(self, applied: Document) -> Document:
+        """Wait until an object is Ready in its generation."""
         metadata = applied["metadata"]
         return self.calmly(
             lambda: self.client.wait_ready(
@@ -106,7 +122,9 @@ class Site:
         except EngineUnavailable:
             return False
         fine = all(one["ready"] and not one["retiring"] for one in found)
-        return fine and len(found) == count and not {one["pid"] for one in found} & (without or set())
+        return (
+            fine and len(found) == count and not {one["pid"] for one in found} & (without or set())
+        )
 
     # Processes.
 
@@ -154,7 +172,11 @@ class Site:
         names = [item["metadata"]["name"] for item in items]
         replicas = [one for name in names for one in self.replicas(name)]
         return [
-            *(f"{name} is not ready" for name, item in zip(names, items, strict=True) if not _is_ready(item)),
+            *(
+                f"{name} is not ready"
+                for name, item in zip(names, items, strict=True)
+                if not _is_ready(item)
+            ),
             *self._stray_processes({one["pid"] for one in replicas}),
             *self._stray_ports(replicas),
             *self._stray_endpoints(replicas),
@@ -166,7 +188,9 @@ class Site:
         for process in self._owned():
             sessions[os.getsid(process.pid)].append(process)
         wanted = {self.engine(), self.gateway(), *replicas, *self.standbys()}
-        strays = [one for leader, members in sessions.items() if leader not in wanted for one in members]
+        strays = [
+            one for leader, members in sessions.items() if leader not in wanted for one in members
+        ]
         missing = [pid for pid in wanted if not is_alive(pid)]
         return [
             *(f"{one} is nobody's" for one in strays),
@@ -180,7 +204,9 @@ class Site:
         return [
             f"port {seen.laddr.port} is held by pid {seen.pid}"
             for seen in psutil.net_connections("tcp")
-            if seen.status == psutil.CONN_LISTEN and seen.pid in ours and seen.laddr.port not in known
+            if seen.status == psutil.CONN_LISTEN
+            and seen.pid in ours
+            and seen.laddr.port not in known
         ]
 
     def _stray_endpoints(self, replicas: list[Document]) -> list[str]:

@@ -7,13 +7,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from tests.engine.conftest import eventually
+from tests.engine.faults.site import SERVICE
 from tests.engine.faults.traffic import now
 from tests.engine.faults.verdict import Excuse, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.engine.faults.site import Document, Site
+    from tests.engine.faults.site import Site
     from tests.engine.faults.traffic import Load, Request
     from tests.engine.faults.verdict import Result
 
@@ -22,46 +23,50 @@ LIMIT = 60.0
 
 BOTH = ("rest", "grpc")
 
+_PAUSE, _SHORT_PAUSE = 2.0, 0.3
+# Seconds under load before a fault and after it.
+
 
 class Trial:
-    """A service of its own, under load on both protocols.
+    """The site's service under load on both protocols, and what is done to it.
 
     Args:
         site: Where it runs.
         load: What asks.
-        name: Of the service.
         seconds: For how long a fault is repeated; 0: once.
         rate: Requests a second, of each protocol.
     """
 
-    def __init__(self, site: Site, load: Load, name: str, seconds: float, rate: float) -> None:
+    def __init__(self, site: Site, load: Load, seconds: float, rate: float) -> None:
         self.site = site
-        self.name = name
         self._load = load
         self._seconds = seconds
         self._rate = rate
-        self._pause = 0.3 if not seconds else 2.0
+        self._pause = _PAUSE if seconds else _SHORT_PAUSE
         self._ledger = Ledger()
         self._recoveries: dict[str, list[float]] = {}
-        self._weights = count(1)
         self._problems: list[str] = []
 
-    def next_weight(self) -> int:
-        """Give the weight of a model that was not there before."""
-        return next(self._weights)
-
-    def service(self, weight: int, **predictor: Any) -> Document:
-        """Write the service with the model of this weight."""
-        return self.site.home.service(self.site.model(weight), self.name, **predictor)
-
-    def serve(self, **predictor: Any) -> int:
-        """Bring the service up and begin to ask it; give the weight of its model."""
-        weight = self.next_weight()
-        self.site.settle(self.site.apply(self.service(weight, **predictor)))
-        self.expect(weight)
-        self._load.ask([(protocol, self.name, self._rate) for protocol in BOTH])
+    def serve(self, **predictor: Any) -> None:
+        """Have the service as it shall be at first, and begin to ask it."""
+        self.apply(**predictor)
+        self.expect(self.site.serving)
+        self._load.ask([(protocol, SERVICE, self._rate) for protocol in BOTH])
         self.until_answered()
-        return weight
+
+    def apply(self, **predictor: Any) -> None:
+        """Give the service that serves other fields, and wait until all is so."""
+        self.site.settle(self.site.service(**predictor))
+        self.until(lambda: self.site.has_replicas(SERVICE, predictor.get("minReplicas", 1)))
+
+    @contextmanager
+    def new_model(self) -> Iterator[int]:
+        """Go over to a new model, whose weight this gives: to it alone at the end."""
+        before, weight = self.site.serving, self.site.next_weight()
+        self.expect(before, weight)
+        yield weight
+        self.expect(weight)
+        self.site.serving = weight
 
     def rounds(self) -> Iterator[int]:
         """Repeat a fault as long as this case is to last, with quiet times in between."""
@@ -113,9 +118,9 @@ class Trial:
         if not holds:
             self._problems.append(otherwise)
 
-    def end(self) -> Result:
+    def end(self, name: str) -> Result:
         """Stop asking, and judge."""
-        result = self._ledger.judge(self.name, self._load.rest())
+        result = self._ledger.judge(name, self._load.rest())
         result.recoveries = self._recoveries
         result.problems = [*self._problems, *result.problems]
         return result

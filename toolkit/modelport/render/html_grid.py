@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from modelport.render.grid import Grid
 from modelport.render.layout import facts, fragment, part, passed, row, table
 from modelport.render.markup import Html, link, tag
+from modelport.render.services import NEITHER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _BAD = {"False", "Failed", "Warning", "error"}
 _GOOD = {"True", "Ready"}
+_SHORT = 60  # characters; longer cells fold, and a table that is too wide scrolls
 
 
 def grid_html(title: str, grid: Grid) -> str:
@@ -36,13 +38,12 @@ def _body(section: Section) -> Html:
 
 
 def _table(title: str, grid: Grid) -> Html:
-    rows = (row(first, *map(_cell, cells)) for first, *cells in grid.rows)
+    rows = (row(first, *(_cell(text, first) for text in cells)) for first, *cells in grid.rows)
     return table(grid.header, rows, title)
 
 
-def _cell(text: str) -> Html:
-    if text.startswith("http"):
-        return tag("td", link(text, text))
-    if text in _GOOD or text in _BAD:
-        return tag("td", passed(ok=text in _GOOD, text=text), class_="mp-short")
-    return tag("td", text)
+def _cell(text: str, first: str) -> Html:
+    content = link(text, text) if text.startswith("http") else tag("span", text)
+    if text in _GOOD | _BAD and first not in NEITHER:
+        content = passed(ok=text in _GOOD, text=text)
+    return tag("td", content, class_="mp-short" if len(text) <= _SHORT else None)

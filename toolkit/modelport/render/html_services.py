@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from modelport.render.layout import facts, fragment, part, passed, row, table
 from modelport.render.markup import Html, join, link, tag
-from modelport.render.services import HEADER, NO_SERVICES, Resource, Service, read
+from modelport.render.services import (
+    HEADER,
+    NEITHER,
+    NO_SERVICES,
+    Condition,
+    Resource,
+    Service,
+    read,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,6 +73,10 @@ def _state(status: str) -> Html:
     return passed(ok=status == "True", text=status)
 
 
+def _condition(one: Condition) -> Html:
+    return tag("span", one.status) if one.type in NEITHER else _state(one.status)
+
+
 def _head(service: Service) -> Html:
     tones = {"True": ("Ready", "mp-good"), "False": ("Not ready", "mp-bad")}
     word, tone = tones.get(service.ready, ("Not known to be ready", "mp-soft"))
@@ -95,7 +107,7 @@ def _conditions(service: Service) -> Html | None:
     if not service.conditions:
         return None
     rows = (
-        row(one.type, _short(_state(one.status)), one.reason, one.message)
+        row(one.type, _short(_condition(one)), one.reason, one.message)
         for one in service.conditions
     )
     whole = table(("condition", "status", "reason", "message"), rows, "Conditions")

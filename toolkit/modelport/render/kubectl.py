@@ -153,11 +153,16 @@ def _revision(one: Resource, now: datetime | None) -> tuple[str, ...]:
         str(one["revision"]),
         one["metadata"]["name"],
         one["state"],
-        one.get("track") or _NONE,
+        _track(one),
         f"{one.get('traffic') or 0}%",
         _model(one),
         age(one["metadata"]["creationTimestamp"], now),
     )
+
+
+def _track(revision: Resource) -> str:
+    track = revision.get("track")
+    return _NONE if track is None else track or "stable"
 
 
 def _model(revision: Resource) -> str:
@@ -202,7 +207,7 @@ def _conditions(item: Resource, now: datetime | None) -> Grid:
 
 def _traffic(revisions: Sequence[Resource]) -> Grid:
     rows = (
-        (one["metadata"]["name"], f"{one['traffic']}%", one.get("track") or _NONE)
+        (one["metadata"]["name"], f"{one['traffic']}%", _track(one))
         for one in revisions
         if one.get("traffic")
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 HEADER = ("NAME", "NAMESPACE", "READY", "REVISION", "URL", "MODEL", "AGE")
 MODEL_ANNOTATION = "modelport.dev/model"
 RELEASE_ANNOTATION = "modelport.dev/release"
+# Conditions that say neither good nor bad, whatever their status.
+NEITHER = ("Stopped",)
 NO_SERVICES = "No InferenceService here yet: deploy one with %kserve_deploy or `modelport deploy`."
 
 Resource = dict[str, Any]

@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from modelport.render.services import HEADER, NO_SERVICES, Resource, Service, read
+from modelport.render.services import HEADER, NEITHER, NO_SERVICES, Resource, Service, read
 from modelport.render.terminal_layout import pairs, text, titled, whole
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def _conditions(service: Service) -> RenderableType | None:
         return None
     table = _plain_table("CONDITION", "STATUS", "REASON", "MESSAGE")
     for one in service.conditions:
-        status = text(one.status, _STYLES.get(one.status, "dim"))
+        style = "" if one.type in NEITHER else _STYLES.get(one.status, "dim")
+        status = text(one.status, style)
         table.add_row(text(one.type), status, text(one.reason), text(one.message))
     return titled("Conditions", table)
 

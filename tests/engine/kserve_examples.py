@@ -1,23 +1,40 @@
-"""KServe's bucket of examples as a folder, and the documents that name it."""
+"""What KServe's documentation has: documents, the bucket that they name, and its Python SDK."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import pytest
 import yaml
 from onnx import TensorProto, helper
 
-_DOCUMENTS = Path(__file__).with_name("documentation")
-_BUCKET = "gs://kfserving-examples/"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DOCUMENTS = Path(__file__).with_name("documentation")
+BUCKET = "gs://kfserving-examples"
+
+SDK = Path(os.environ.get("KSERVE_PYTHON") or Path(__file__).parents[2] / ".venv-kserve/bin/python")
+"""The Python of an environment with KServe's SDK, which wants other versions than we do."""
+
+needs_sdk = pytest.mark.skipif(
+    not SDK.exists(), reason="KServe's SDK needs an environment of its own: make test makes it"
+)
 
 
-def document(name: str, bucket: Path, namespace: str = "default") -> dict[str, Any]:
-    """Read a document as `kubectl apply -n NAMESPACE -f` does, its bucket being a folder here."""
-    text = (_DOCUMENTS / f"{name}.yaml").read_text()
-    read: dict[str, Any] = yaml.safe_load(text.replace(_BUCKET, f"file://{bucket}/"))
+def document(name: str, places: Mapping[str, str], namespace: str = "default") -> dict[str, Any]:
+    """Read a document as `kubectl apply -n NAMESPACE -f` does.
+
+    `places` says what stands here for places of the documentation, such as its bucket.
+    """
+    text = (DOCUMENTS / f"{name}.yaml").read_text()
+    for there, here in places.items():
+        text = text.replace(there, here)
+    read: dict[str, Any] = yaml.safe_load(text)
     return {**read, "metadata": {**read["metadata"], "namespace": namespace}}
 
 
@@ -32,7 +49,9 @@ def fill(bucket: Path) -> None:
 
     iris = load_iris()
     rows, labels = iris.data, iris.target
-    joblib.dump(SVC(gamma="scale").fit(rows, labels), _file(bucket, "sklearn/1.0/model/model.joblib"))
+    joblib.dump(
+        SVC(gamma="scale").fit(rows, labels), _file(bucket, "sklearn/1.0/model/model.joblib")
+    )
     always = DummyClassifier(strategy="constant", constant=2).fit(rows, labels)
     joblib.dump(always, _file(bucket, "sklearn/1.0/model-2/model.joblib"))
     options = {"max_depth": 6, "eta": 0.1, "num_class": 10, "objective": "multi:softmax"}
