@@ -43,7 +43,7 @@ demo: install ## Train a model, register it in MLflow and deploy it: what one ce
 	@printf '  %s\n' '$(BIN)/modelport status' '$(BIN)/modelport down'
 
 test: install lint $(KSERVE)/.installed ## Check style, types and layers, then run all tests, notebooks included
-	$(BIN)/python -m pytest --nbval-lax notebooks tests
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval-lax notebooks tests
 
 lint: install ## Check style, types and layers
 	$(BIN)/ruff check
