@@ -23,7 +23,8 @@ def rolled_back(
     Args:
         service: The service as it is.
         revisions: Those that are kept of it.
-        number: Of the revision; None: the one that had the traffic before.
+        number: Of the revision; None: the one that serves if the latest does not, as it failed
+            or shares the traffic, else the one that served before.
 
     Raises:
         NotFound: when that revision is not kept.
@@ -44,9 +45,10 @@ def rolled_back(
 
 
 def _find(service: Service, revisions: Sequence[Revision], number: int | None) -> Revision:
+    stable = service.stable
+    before = stable.previous if stable.rolled_out == stable.latest else stable.rolled_out
     for revision in revisions:
-        wanted = service.stable.previous == revision.name if number is None else False
-        if wanted or revision.number == number:
+        if revision.name == before if number is None else revision.number == number:
             return revision
     kept = ", ".join(str(revision.number) for revision in revisions)
     what = "an earlier revision" if number is None else f"revision {number}"

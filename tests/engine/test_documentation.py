@@ -20,11 +20,11 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+from tests.engine.conftest import new_home
+from tests.engine.kserve_examples import BUCKET, DOCUMENTS, SDK, document, fill, needs_sdk
 from tritonclient import grpc as triton
 
 from modelport_engine.errors import InvalidObject
-from tests.engine.conftest import new_home
-from tests.engine.kserve_examples import BUCKET, DOCUMENTS, SDK, document, fill, needs_sdk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,7 +266,9 @@ def test_a_canary_by_name_is_promoted(kserve: Kserve) -> None:
     (told,) = service["status"]["canaryStatuses"]
     assert (told["name"], told["ready"], told["trafficPercent"]) == ("v2", True, 20)
     counts = kserve.counts(service, ROWS)
-    stable, canary = (str([{"y": [n * x for x in (1.0, 2, 3, 4)], "told": "a"}]) for n in (2, 3))
+    stable, canary = (
+        str([{"y": [times * x for x in (1.0, 2.0, 3.0, 4.0)], "told": "a"}]) for times in (2, 3)
+    )
     assert counts[stable] > counts[canary] > 0
     assert counts.total() == counts[stable] + counts[canary]
 

@@ -174,6 +174,10 @@ def test_rolling_back_to_any_kept_revision(running: Home) -> None:
         (2, "Ready", 0),
         (3, "Ready", 0),
     ]
+    with pytest.raises(RevisionFailed):
+        running.deploy(running.service(running.model("broken", fail="no such operator")))
+    running.client.rollback("tumor")
+    assert traffic(running.client.wait_ready("tumor")) == {"1": 100}
     with pytest.raises(NotFound, match="revision 9"):
         running.client.rollback("tumor", revision=9)
     with pytest.raises(NotFound):

@@ -23,7 +23,8 @@ class LocalSettings:
         start_timeout: Seconds for the engine to come up; a cold start takes about one.
         ready_timeout: Seconds for a new revision to become ready; large models load slowly
             (`MODELPORT_READY_TIMEOUT`).
-        kept_models: How many deployed model folders of a service stay on disk to roll back to.
+        kept_models: How many deployed model folders of a service stay on disk, beside those that
+            a kept revision serves: one can roll back to it.
     """
 
     gateway_port: int | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from modelport import api, changes, documents, lint, manifests, targets
 from modelport.api import DEFAULT_NAMESPACE
-from modelport.errors import Interrupted, ServiceNotFound, UsageError
+from modelport.errors import Interrupted, ServiceNotFound, TargetError, UsageError
 from modelport.render import Stages, choose, kubectl
 from modelport.render.grid import Grid, lines, widths
 from modelport.render.services import read
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modelport.documents import Document
     from modelport.manifests import Manifest
     from modelport.render import Sink
+    from modelport.targets.local import LocalTarget
     from modelport.targets.logs import Wanted
 
 RESOURCE = "inferenceservice.serving.kserve.io"
@@ -85,7 +86,8 @@ def apply_each(
 ) -> Iterator[Applied]:
     """Check all documents, then apply one after the other; a dry run only says what would be."""
     lint.check(found)
-    place = targets.local()
+    place = _place() if dry_run else targets.local()
+    place.prepare()
     for document in [_placed(one, namespace) for one in found]:
         wanted = document.value
         before = place.get(wanted["metadata"]["name"], wanted["metadata"]["namespace"])
@@ -128,7 +130,7 @@ def keys_of(found: Sequence[Document], namespace: str | None) -> list[tuple[str,
 def find(names: Sequence[str], namespace: str | None) -> list[Manifest]:
     """Return the services of these names, or all of the namespace; None stands for every one."""
     if not names:
-        return targets.local().list(namespace)
+        return _place().list(namespace)
     return [api.status(name, namespace=namespace or DEFAULT_NAMESPACE).object for name in names]
 
 
@@ -155,7 +157,7 @@ def listing(names: Sequence[str], namespace: str | None, *, wide: bool = False) 
 
 def events(name: str | None, namespace: str | None) -> Shown:
     """Return what happened to a service, in a namespace or, with neither, to all services."""
-    found = targets.local().events(name, namespace)
+    found = _place().events(name, namespace)
     grid = kubectl.events(found, namespaces=namespace is None)
     table = Table(
         "Events",
@@ -294,6 +296,14 @@ def checked(
         said=[str(one) for one in findings],
         passed=not (findings if strict else errors),
     )
+
+
+def _place() -> LocalTarget:
+    """Return the local target; one that is down would seem to have no services."""
+    place = targets.local()
+    if not place.running:
+        raise TargetError("the engine is down", "start it with `modelport up`")
+    return place
 
 
 def _change(name: str, namespace: str, change: Callable[[Manifest], Manifest]) -> Service:

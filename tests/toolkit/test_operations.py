@@ -380,6 +380,17 @@ def test_services_revisions_and_namespaces_are_completed(place):
     assert completed("logs", "tumor", "--revision") == ["tumor-predictor-00001"]
 
 
+def test_an_engine_that_is_down_does_not_seem_empty(place):
+    deploy(place)
+    modelport.down()
+    path = file(place, manifest(model(place, "one")))
+    for words in (["get"], ["events"], ["apply", "-f", path, "--dry-run"], ["logs", "tumor"]):
+        with pytest.raises(TargetError, match="start it with `modelport up`"):
+            run(*words)
+    # What was there is known as soon as it runs again.
+    assert run("apply", "-f", path)[0] == f"{RESOURCE}/tumor unchanged"
+
+
 def test_from_python(place):
     (ready,) = modelport.apply(manifest(model(place, "one")))
     assert ready.object["status"]["url"].startswith("http://127.0.0.1:")
