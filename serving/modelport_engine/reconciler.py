@@ -88,7 +88,7 @@ class Reconciler:
     def save_status(self) -> None:
         """Write the status as it is now, if it differs from the stored one."""
         observed = self._observe()
-        facts = observed.facts(observed.plan(), self._traffic, self._urls())
+        facts = observed.facts(observed.plan(), self._traffic, self._urls(observed.revisions))
         document = status(facts, timestamp())
         if document != observed.service.status:
             self._world.store.save_status(self.key, document)
@@ -274,11 +274,13 @@ class Reconciler:
         world.notify()
         log.info("%s: deleted", self.key)
 
-    def _urls(self) -> Urls | None:
+    def _urls(self, revisions: Sequence[Revision]) -> Urls | None:
         gateway = self._world.gateway
         if not gateway.answering:
             return None
-        speaks_grpc = any(one.record.grpc_port for one in self._health.active() if one.ready)
+        entries = {revision.entry for revision in revisions}
+        ready = [one.record for one in self._health.active() if one.ready]
+        speaks_grpc = any(one.grpc_port for one in ready if one.part in entries)
         grpc = f"grpc://127.0.0.1:{gateway.port}" if speaks_grpc else None
         return Urls(gateway.url_of(*self.key), grpc)
 

@@ -8,6 +8,7 @@ Source: the Open Inference Protocol (REST) and Triton's `binary_tensor_data` ext
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 from array import array as packed_array
@@ -345,13 +346,24 @@ def _fits(item: object, kind: str) -> bool:
 
 
 def _strings(name: str, values: list[Any]) -> Array:
+    """Take strings, and bytes as TensorFlow Serving writes them in JSON: `{"b64": "..."}`."""
     array = _objects(name, values)
-    for item in array.reshape(-1):
-        if item is not None and type(item) is not str:
+    flat = array.reshape(-1)
+    for position, item in enumerate(flat):
+        if type(item) is dict and item.keys() == {"b64"}:
+            flat[position] = _from_base64(name, item["b64"])
+        elif item is not None and type(item) is not str:
             raise InvalidInput(
                 f"input {name!r}: expected BYTES (strings), {_json_name(item)} given"
             )
     return array
+
+
+def _from_base64(name: str, text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"input {name!r}: 'b64' is not base64 text") from None
 
 
 def _objects(name: str, values: list[Any]) -> Array:

@@ -56,11 +56,15 @@ def model(folder: Path, factor: int) -> Path:
 
 
 def with_transformer(document: dict[str, Any]) -> dict[str, Any]:
-    """Put a transformer of modelport's own in front."""
+    """Put a transformer for modelport's runtime in front, which names the model otherwise."""
     container = {
         "name": "kserve-container",
         "image": "registry.example/modelport-serving:1",
-        "args": ["--transformer=own_transformer:Metres", "--predictor_protocol=v2"],
+        "args": [
+            "--transformer=own_transformer:Metres",
+            "--model_name=sizes",
+            "--predictor_protocol=v2",
+        ],
         "env": [{"name": "PYTHONPATH", "value": str(HERE)}],
     }
     document["spec"]["transformer"] = {"containers": [container]}
@@ -137,8 +141,8 @@ def test_a_session_is_kept_for_grpc_callers(home: Home) -> None:
 @pytest.mark.parametrize(("client", "connect"), [(grpc, by_grpc), (http, by_path)])
 def test_a_transformer_is_asked_by_any_protocol(home: Home, client: Any, connect: Any) -> None:
     with connect(home, "lengths") as connected:
-        assert connected.is_model_ready("lengths")
-        answer = connected.infer("lengths", inputs(client))
+        assert connected.is_model_ready("sizes")
+        answer = connected.infer("sizes", inputs(client))
     assert factor(answer) == pytest.approx(0.02)
 
 

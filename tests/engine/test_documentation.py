@@ -173,8 +173,8 @@ def test_lightgbm_tells_probabilities(kserve: Kserve) -> None:
     assert predicted == np.reshape(output["data"], (2, 3)).tolist()
     assert np.argmax(predicted, axis=1).tolist() == [1, 1]
     names = ("sepal_length_(cm)", "sepal_width_(cm)", "petal_length_(cm)", "petal_width_(cm)")
-    named = [dict(zip(names, row, strict=True)) for row in FLOWERS]
-    assert kserve.predict(service, {"instances": named}) == predicted
+    first = {name: [value] for name, value in zip(names, FLOWERS[0], strict=True)}
+    assert kserve.predict(service, {"inputs": [first]}) == predicted[:1]
 
 
 def test_onnx_with_a_batcher_and_limits(kserve: Kserve) -> None:
@@ -291,8 +291,9 @@ def test_a_transformer_of_kserve_s_sdk_asks_its_predictor(kserve: Kserve) -> Non
     assert kserve.home.conditions(service)["TransformerReady"] == "True"
     # The image has the four bytes 1 to 4, and the predictor doubles them.
     assert kserve.predict(service, IMAGE, model="mnist") == [8.0]
-    components = service["status"]["components"]
-    assert [one["traffic"][0]["percent"] for one in components.values()] == [100, 100]
+    components = service["status"]["components"].values()
+    assert [one["traffic"][0]["percent"] for one in components] == [100, 100]
+    assert not any("grpcUrl" in one for one in components), "requests enter at the transformer"
 
 
 @needs_sdk

@@ -120,6 +120,9 @@ def test_any_json_decodes_or_is_refused(datatype: Any, shape: Any, data: Any) ->
         ("UINT64", [2], [2**63, -1], "expected UINT64, a value does not fit"),
         ("BOOL", [1], [1], "expected BOOL (booleans), the number 1 given"),
         ("BYTES", [2], ["a", 1], "expected BYTES (strings), the number 1 given"),
+        ("BYTES", [1], [{"b64": "?"}], "'b64' is not base64 text"),
+        ("BYTES", [1], [{"b64": 1}], "'b64' is not base64 text"),
+        ("BYTES", [1], [{"b64": "YQ==", "c": 1}], "expected BYTES (strings), an object given"),
         ("BYTES", [1], [["a"], ["b", "c"]], "expected BYTES (strings), a list given"),
     ],
 )
@@ -144,6 +147,11 @@ def test_null_is_nan_in_a_float_tensor() -> None:
 
     assert np.isnan(array[0])
     assert array[1] == 2
+
+
+def test_bytes_in_json_are_base64() -> None:
+    array = tensors.from_json("x", "BYTES", [2], [{"b64": "/9j/"}, "a"])
+    assert array.tolist() == [b"\xff\xd8\xff", "a"]
 
 
 def test_null_in_a_bytes_tensor_is_for_models_that_take_it() -> None:

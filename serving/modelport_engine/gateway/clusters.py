@@ -92,9 +92,9 @@ def _cluster(folder: Path, name: str, protocol: Resource, connections: int) -> R
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": f"{TYPES}extensions.upstreams.http.v3.HttpProtocolOptions",
-                # The runtime closes a connection that was idle for 30 s; a request sent at that
-                # very moment would be lost, so ours are closed well before.
-                "common_http_protocol_options": {"idle_timeout": "15s"},
+                # Servers close connections that are idle (gunicorn after 2 s, uvicorn after 5 s,
+                # ours after 30 s); a request sent at that very moment would be lost.
+                "common_http_protocol_options": {"idle_timeout": "1s"},
                 "explicit_http_config": protocol,
             }
         },

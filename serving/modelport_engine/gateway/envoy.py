@@ -189,7 +189,7 @@ class Gateway:
             gone, self._clusters = self._clusters.keys() - named.keys(), named
             if gone:
                 await self._taken(files.write_clusters(named))
-            files.remove_endpoints(gone)
+            files.keep_endpoints(named)
             self._applied = wanted
             await asyncio.sleep(_SETTLE)
 
@@ -263,6 +263,7 @@ class Gateway:
             await self._process.stop(grace=0.0)
             self._process = None
             raise
+        self._files.keep_endpoints(self._clusters)
         self._applied, self._answering = table, True
         log.info("gateway on %s, pid %d", self.url, identity.pid)
 

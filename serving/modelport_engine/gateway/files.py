@@ -48,10 +48,12 @@ class Files:
         """Write all routes; `StorageFailed` if that is impossible."""
         return {_ROUTES: self.write("rds.json", routes(table))}
 
-    def remove_endpoints(self, names: Iterable[str]) -> None:
-        """Remove the endpoints of clusters that are gone."""
-        for name in names:
-            (self._folder / endpoints_file(name)).unlink(missing_ok=True)
+    def keep_endpoints(self, names: Iterable[str]) -> None:
+        """Remove the endpoints of all clusters but these, whenever the others went."""
+        kept = {endpoints_file(name) for name in names}
+        for path in self._folder.glob(endpoints_file("*")):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
 
     def write(self, name: str, content: xds.Resource) -> str:
         """Replace a file, and give its version; `StorageFailed` if that is impossible."""

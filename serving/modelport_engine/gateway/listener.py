@@ -201,8 +201,13 @@ def _local_replies() -> Resource:
         "body": {"inline_string": "send the gateway's token: Authorization: Bearer TOKEN"},
         "headers_to_add": [{"header": {"key": "WWW-Authenticate", "value": "Bearer"}}],
     }
+    # Envoy's own words for a replica that ended, or cannot be reached, are for its developers.
+    lost = {"body": {"inline_string": "the replica that was to answer has ended; ask again"}}
+    is_lost = {"response_flag_filter": {"flags": ["UC", "UF"]}}
     return {
         "mappers": [
+            {**lost, "filter": {"and_filter": {"filters": [is_lost, grpc]}}, **plain},
+            {**lost, "filter": is_lost},
             {**refused, "filter": {"and_filter": {"filters": [no_token, grpc]}}, **plain},
             {**refused, "filter": no_token},
             {"filter": grpc, **plain},

@@ -87,7 +87,7 @@ def _result(name: str, trial: Trial, case: Case) -> Result:
     except (AssertionError, EngineError) as error:
         trial.check(False, f"{type(error).__name__}: {error}")
     result = trial.end(name)
-    result.problems += trial.site.flaws()
+    result.problems += [] if result.problems else trial.site.flaws()
     return result
 
 

@@ -202,7 +202,7 @@ class Site:
 
     # What must hold whenever nothing is under way.
 
-    def flaws(self, limit: float = 60.0) -> list[str]:
+    def flaws(self, limit: float = 40.0) -> list[str]:
         """Say what is left over, or missing: processes, ports, files, the database."""
         deadline = time.monotonic() + limit
         while (found := self.calmly(self._flaws)) and time.monotonic() < deadline:

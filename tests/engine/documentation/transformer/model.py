@@ -28,4 +28,4 @@ class ImageTransformer(kserve.Model):
 
 
 if __name__ == "__main__":
-    kserve.ModelServer().start([ImageTransformer(arguments.model_name)])
+    kserve.ModelServer(enable_grpc=False).start([ImageTransformer(arguments.model_name)])
