@@ -14,7 +14,7 @@ demo clean: export MODELPORT_HOME ?= $(DEMO)
 demo: export MLFLOW_TRACKING_URI ?= sqlite:///$(DEMO)/mlflow.db
 demo: export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test lint format bench sweep fuzz faults-serving clean
+.PHONY: help install demo test lint format bench sweep fuzz faults faults-serving clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,7 +43,7 @@ demo: install ## Train a model, register it in MLflow and deploy it: what one ce
 	@printf '  %s\n' '$(BIN)/modelport status' '$(BIN)/modelport down'
 
 test: install lint $(KSERVE)/.installed ## Check style, types and layers, then run all tests, notebooks included
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval-lax notebooks tests
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --nbval-lax notebooks tests
 
 lint: install ## Check style, types and layers
 	$(BIN)/ruff check
@@ -64,6 +64,10 @@ sweep: install ## Carry every kind of model from training to the wire; write doc
 
 fuzz: install ## Send the runtime 100,000 damaged requests (some minutes)
 	$(BIN)/python tests/serving/fuzz.py --requests 100000
+
+faults: install ## Kill and change the local engine under load, and count what comes of it (half an hour)
+	$(BIN)/python -m tests.engine.faults --write-readme
+	$(BIN)/python -m tests.engine.faults --random 120
 
 faults-serving: install ## Let things go wrong under load, and count what comes of it
 	$(BIN)/python tests/serving/faults.py

@@ -123,7 +123,7 @@ class Home:
     def deploy(self, document: dict[str, Any]) -> dict[str, Any]:
         applied = self.client.apply(document)
         ready = self.client.wait_ready(
-            applied["metadata"]["name"], generation=applied["metadata"]["generation"], timeout=20
+            applied["metadata"]["name"], generation=applied["metadata"]["generation"], timeout=60
         )
         self.remember()
         return ready

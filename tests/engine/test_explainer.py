@@ -167,7 +167,7 @@ def test_an_explanation_under_way_is_answered_by_the_old_revision(running: Home)
 def test_an_explainer_waits_for_a_predictor_that_is_slow(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MODELPORT_ENGINE_STARTUP_DEADLINE", "1.5")
+    monkeypatch.setenv("MODELPORT_ENGINE_STARTUP_DEADLINE", "5")
     home.start()
-    ready = home.deploy(explained(home, home.model("slow", ready_after=1.2, explainer_after=1.0)))
+    ready = home.deploy(explained(home, home.model("slow", ready_after=3.5, explainer_after=3.0)))
     assert home.conditions(ready)["ExplainerReady"] == "True"

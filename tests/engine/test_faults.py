@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.engine.faults.__main__ import by_chance, site_at, tried
 from tests.engine.faults.cases import CASES
-from tests.engine.faults.traffic import Load
+from tests.engine.faults.suite import suite_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.engine.faults.site import Site
+    from tests.engine.faults.suite import Suite
 
-RATE = 50.0
+RATE = 30.0
 """Requests a second, of each protocol."""
 
 WINDOWS = {
@@ -24,23 +22,17 @@ WINDOWS = {
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site_at(tmp_path_factory.mktemp("faults"), **WINDOWS) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def load(site: Site) -> Iterator[Load]:
-    with Load(site.port) as load:
-        yield load
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    with suite_at(tmp_path_factory.mktemp("faults"), RATE, **WINDOWS) as suite:
+        yield suite
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_is_lost_and_all_comes_back(site: Site, load: Load, case: str) -> None:
-    result = tried(site, load, case, 0, RATE)
+def test_nothing_is_lost_and_all_comes_back(suite: Suite, case: str) -> None:
+    result = suite.tried(case)
     assert result.problems == [], result
 
 
-def test_all_comes_back_whatever_happens(site: Site, load: Load) -> None:
-    result = by_chance(site, load, 15, 1, RATE)
+def test_all_comes_back_whatever_happens(suite: Suite) -> None:
+    result = suite.by_chance(seconds=10, seed=1)
     assert result.problems == [], result

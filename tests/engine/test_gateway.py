@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EVERYWHERE = ["0.0.0.0", "::"]  # noqa: S104
+CHECKOUT = Path(__file__).parents[2]
 ALONE = ["unshare", "--user", "--map-root-user", "--net"]
 
 
@@ -234,7 +235,9 @@ def test_a_port_that_is_taken_on_any_of_its_addresses_is_refused(folder: Path) -
 @pytest.mark.parametrize("host", [*EVERYWHERE, THERE])
 def test_whoever_comes_from_outside_must_show_the_token(folder: Path, host: str) -> None:
     program = [sys.executable, "-m", "tests.engine.outside_program", str(folder), host]
-    ended = subprocess.run([*ALONE, *program], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [*ALONE, *program], capture_output=True, text=True, timeout=60, cwd=CHECKOUT
+    )
     assert ended.returncode == 0, ended.stderr
     answers = json.loads(ended.stdout)
     refused = "send the gateway's token: Authorization: Bearer TOKEN"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import mlflow
 import numpy as np
 import pandas as pd
@@ -101,6 +103,8 @@ class Report(mlflow.pyfunc.PythonModel):
 
 
 def saved(folder: Path, **options: Any) -> Path:
+    # A server need not find this module.
+    cloudpickle.register_pickle_by_value(sys.modules[Report.__module__])
     mlflow.pyfunc.save_model(folder, python_model=Report(), pip_requirements=[], **options)
     return folder
 

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tests.engine.faults.audit import flaws
 from tests.engine.faults.site import SERVICE, stopped
 from tests.engine.faults.traffic import now
 
@@ -64,7 +65,7 @@ class Chaos:
             time.sleep(self._random.uniform(0, _MOST_PAUSE))
         with self._trial.recovery("all is back"):
             self._see_to_the_engine()
-            for flaw in self._site.flaws():
+            for flaw in flaws(self._site):
                 self._trial.check(False, flaw)
         self._trial.excuse(_CHANCE, ".", begun, now())
         self._check_what_was_acknowledged()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -71,9 +71,7 @@ def _turn() -> onnx.GraphProto:
     )
 
 
-def _save(
-    folder: Path, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray[..., ...]]
-) -> Path:
+def _save(folder: Path, nodes: list[onnx.NodeProto], constants: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     graph = helper.make_graph(
         nodes,

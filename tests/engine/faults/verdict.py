@@ -18,18 +18,21 @@ _EXAMPLES = 3
 class Excuse(NamedTuple):
     """A class of failures that cannot be avoided.
 
-    `kind` matches what came of them, `since` and `until` bound when they were under way.
+    `kind` matches what came of them, `since` and `until` bound when they were under way, and
+    they waited for `least` seconds.
     """
 
     why: str
     kind: str
     since: float
     until: float
+    least: float = 0.0
 
     def covers(self, request: Request) -> bool:
         """Tell whether a failed request is of this class."""
         in_time = request.due <= self.until and request.done >= self.since
-        return in_time and re.match(self.kind, request.outcome) is not None
+        fits = in_time and request.waited >= self.least
+        return fits and re.match(self.kind, request.outcome) is not None
 
 
 @dataclass
