@@ -30,7 +30,7 @@ PLACE = Place(
 )
 OURS = [
     *("runtime", "--quiet", "--model_name=tumor", "--http_port=20001", "--grpc_port=20002"),
-    *("--host=127.0.0.1", "--shutdown_seconds=60"),
+    *("--host=127.0.0.1", "--shutdown_seconds=60", "--max_queue_length=8192"),
 ]
 HOST = f"--predictor_host={PLACE.predictor_host}"
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 READY_PATH = "/v2/health/ready"
 
+_QUEUE = 8192
+# Requests that wait in a replica: as many as the gateway takes connections, for after an outage
+# all that it has held come at once. How long they wait is bounded by the runtime itself.
+
 _PLAIN_FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "pytorch")
 """Formats that the runtime can read without an MLmodel file, once it is told which it is."""
 
@@ -96,6 +100,7 @@ def launch(template: Mapping[str, Any], component: str, place: Place, settings: 
         f"--grpc_port={place.grpc_port}",
         "--host=127.0.0.1",
         f"--shutdown_seconds={place.longest}",
+        f"--max_queue_length={_QUEUE}",
         *_runtime_arguments(part, place, settings, mount),
         *(fill(word) for word in program.args),
     ]

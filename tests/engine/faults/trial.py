@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LIMIT = 60.0
 # Seconds that anything may take to become as it should be.
 
-_PAUSE, _SHORT_PAUSE = 2.0, 0.3
+_PAUSE, _SHORT_PAUSE = 2.0, 0.2
 # Seconds under load before a fault and after it.
 
 
