@@ -312,7 +312,11 @@ class Watched:
     def __init__(self, *words):
         self.lines = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "modelport", *words], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "modelport", *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            # A shell that runs the tests in the background lets them ignore Ctrl-C, and so this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -325,10 +329,13 @@ class Watched:
         return eventually(lambda: any(all(w in line for w in words) for line in self.lines), 30)
 
     def interrupted(self):
-        with self._process:
-            self._process.send_signal(signal.SIGINT)
-            self._thread.join(20)
-        return self._process.returncode
+        self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.wait(20)
+        finally:
+            self._process.kill()
+            self._thread.join()
+            self._process.stdout.close()
 
 
 def test_what_goes_on_for_ever_ends_with_ctrl_c(place):
