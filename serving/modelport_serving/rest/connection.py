@@ -430,12 +430,14 @@ class Connection(asyncio.Protocol):
     def _next(self) -> None:
         if self._current is not None or self._write_paused or self._closing:
             return
-        if self._read_paused:
+        following = self._waiting.popleft() if self._waiting else None
+        # One read can bring more requests than one answer takes away.
+        if self._read_paused and len(self._waiting) < _MOST_PIPELINED:
             self._read_paused = False
             self._transport.resume_reading()
-        if self._waiting:
-            self._current = self._waiting.popleft()
-            self._handler.handle(self._current)
+        if following is not None:
+            self._current = following
+            self._handler.handle(following)
 
     def _refuse(self, reply: Reply) -> None:
         """Answer what cannot be a request, or shall not be read, and hang up.
