@@ -94,4 +94,4 @@ def test_a_busy_replica_gets_company_and_an_idle_one_none() -> None:
                 now[process] = scaler.desired(scale, time.monotonic()).replicas
             return now == {busy: 2, idle: 1}
 
-        eventually(decide)
+        assert eventually(decide)

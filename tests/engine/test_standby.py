@@ -169,7 +169,7 @@ def test_a_takeover_that_fails_is_tried_again(home: Home) -> None:
     paths.socket.mkdir()
     home.eventually(lambda: paths.log.read_text().count("cannot be written") >= 2)
     paths.socket.rmdir()
-    next_engine(home, first["pid"])
+    assert next_engine(home, first["pid"])["pid"] != first["pid"]
 
 
 def test_engines_that_die_young_are_followed_more_and_more_slowly() -> None:
