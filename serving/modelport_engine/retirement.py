@@ -76,13 +76,15 @@ class Retirement:
             raise
 
     async def _end(self, replica: Replica, longest: float) -> None:
-        part, settings = replica.record.part, self._settings
+        record, settings = replica.record, self._settings
         # One of several replicas of a revision that serves leaves the table here.
         await self._push()
-        if replica.ready and not self._routing.has_traffic(self._key, part.revision):
-            limit = max(settings.drain_limit, longest)
-            await self._routing.drained(self._key, part, limit)
-        # Whatever it still answers, it may answer to its end.
+        limit = max(settings.drain_limit, longest)
+        # Not every server ends what it answers when it is told to stop.
+        if self._routing.has_traffic(self._key, record.part.revision):
+            await self._routing.left(record, limit)
+        elif replica.ready:
+            await self._routing.drained(self._key, record.part, limit)
         await self._fleet.stop(replica, grace=max(settings.stop_grace, longest))
         await self._push()
 

@@ -98,15 +98,15 @@ class Gate:
 class Replica:
     """A server that answers its name over REST, and over gRPC if it is told to.
 
-    `status` is REST's; each request takes `delay` seconds. `served` is how many it had, `most`
-    how many at a time, `headers` the last one's.
+    `status` is REST's; each request takes `delay` seconds. `served` is how many it had, `now` how
+    many it has, `most` how many at a time, `headers` the last one's.
     """
 
     def __init__(
         self, name: str = "", status: int = 200, delay: float = 0.0, *, speaks_grpc: bool = False
     ) -> None:
         self.name, self.status, self.delay = name, status, delay
-        self.served = self.most = self._now = 0
+        self.served = self.most = self.now = 0
         self.headers: dict[str, str] = {}
         self._lock = threading.Lock()
         self._rest = _Server(("127.0.0.1", 0), _handler(self))
@@ -137,14 +137,14 @@ class Replica:
     def working(self) -> Iterator[None]:
         with self._lock:
             self.served += 1
-            self._now += 1
-            self.most = max(self.most, self._now)
+            self.now += 1
+            self.most = max(self.most, self.now)
         try:
             time.sleep(self.delay)
             yield
         finally:
             with self._lock:
-                self._now -= 1
+                self.now -= 1
 
 
 def backend(name: str, *replicas: Replica, concurrency: int = 0) -> Backend:

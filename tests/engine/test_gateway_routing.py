@@ -190,3 +190,21 @@ def test_a_service_counts_what_it_answered(gate: Gate) -> None:
             assert not gate.run(gate.gateway.drained("default/counted", limit=0.0))
             assert gate.run(gate.gateway.drained("default/counted", limit=10.0))
             assert [one.result() for one in asked] == [(200, "one")] * 3
+
+
+def test_a_replica_that_left_the_table_is_waited_for_over_rest_and_grpc(gate: Gate) -> None:
+    with Replica("goes", speaks_grpc=True) as going, Replica("stays", speaks_grpc=True) as staying:
+        ports = [going.port, *going.grpc_ports]
+        gate.apply(shared((backend("pair", going), 100)))
+        going.delay = 1.0
+        with ThreadPoolExecutor(4) as pool, gate.channel() as call:
+            asked = [pool.submit(gate.ask) for _ in range(2)]
+            called = [pool.submit(call, b"x") for _ in range(2)]
+            eventually(lambda: going.now == 4)
+            gate.apply(shared((backend("pair", staying), 100)))
+            assert gate.ask() == (200, "stays")
+            assert not gate.run(gate.gateway.left(ports, limit=0.15))
+            assert gate.run(gate.gateway.left(ports, limit=10.0))
+            assert gate.run(gate.gateway.statistics())["default/pair"].active == 0
+            assert [one.result() for one in asked] == [(200, "goes")] * 2
+            assert [one.result() for one in called] == [b"goes"] * 2

@@ -31,11 +31,11 @@ from modelport_engine.gateway.statistics import (
     summed,
 )
 from modelport_engine.paths import storage_failed
-from modelport_engine.replicas.ports import gateway_port
+from modelport_engine.replicas.ports import gateway_port, is_connected
 from modelport_engine.replicas.processes import Process, ProcessId, adopt, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Collection
     from pathlib import Path
 
     from modelport_engine.paths import EnginePaths
@@ -195,16 +195,29 @@ class Gateway:
 
     async def drained(self, cluster: str, limit: float) -> bool:
         """Wait up to `limit` seconds until no request is under way in this cluster."""
-        deadline = asyncio.get_running_loop().time() + limit
-        while asyncio.get_running_loop().time() < deadline:
+
+        async def is_drained() -> bool:
             seen = await self._admin.statistics(ACTIVE)
             # No answer does not mean no request, unless there is no Envoy to carry one.
-            if seen is None and not self.running:
+            if seen is None:
+                return not self.running
+            return not summed(seen).get(cluster, NONE).active
+
+        return await _until(is_drained, limit)
+
+    async def left(self, ports: Collection[int], limit: float) -> bool:
+        """Wait up to `limit` seconds until Envoy has no connection to ports of this machine.
+
+        The table must name them no more: Envoy then closes a connection with its last answer.
+        """
+
+        async def has_left() -> bool:
+            process = self._process
+            if process is None or not process.running:
                 return True
-            if seen is not None and not summed(seen).get(cluster, NONE).active:
-                return True
-            await asyncio.sleep(_SETTLE)
-        return False
+            return not await asyncio.to_thread(is_connected, process.identity.pid, ports)
+
+        return await _until(has_left, limit)
 
     async def statistics(self) -> dict[str, ClusterStatistics]:
         """Tell what passed through each backend's clusters; nothing while Envoy does not answer."""
@@ -230,11 +243,12 @@ class Gateway:
 
     async def _idle(self, limit: float) -> None:
         """Wait up to `limit` seconds until no request is under way."""
-        deadline = asyncio.get_running_loop().time() + limit
-        while asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_SETTLE)
-            if not (await self._admin.values(f"^{_REQUESTS}$") or {}).get(_REQUESTS):
-                return
+        await asyncio.sleep(_SETTLE)
+
+        async def is_idle() -> bool:
+            return not (await self._admin.values(f"^{_REQUESTS}$") or {}).get(_REQUESTS)
+
+        await _until(is_idle, limit)
 
     async def _start(self, table: xds.Table) -> None:
         self._answering = False
@@ -307,6 +321,15 @@ class Gateway:
 
     def _listeners(self) -> xds.Resource:
         return listeners(self._folder, self._host, self.port, self._token)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], limit: float) -> bool:
+    deadline = asyncio.get_running_loop().time() + limit
+    while asyncio.get_running_loop().time() < deadline:
+        if await holds():
+            return True
+        await asyncio.sleep(_SETTLE)
+    return False
 
 
 def _command_of(pid: int) -> list[str]:

@@ -61,6 +61,10 @@ class Routing:
         """Wait up to `limit` seconds until a part without traffic answers no request."""
         return await self._gateway.drained(cluster(key, part), limit)
 
+    async def left(self, record: ReplicaRecord, limit: float) -> bool:
+        """Wait up to `limit` seconds until a replica that has left the table answers no request."""
+        return await self._gateway.left(record.ports, limit)
+
     def traffic(self, key: Key) -> dict[str, int]:
         """Give a service's traffic: revisions and their share in per cent."""
         decision = self._decisions.get(key)

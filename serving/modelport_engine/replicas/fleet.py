@@ -299,7 +299,7 @@ class Fleet:
         """Choose two free ports; a stranger must not get one that Envoy still tries."""
         records = [replica.record for replica in self._replicas]
         records += [lost.record for lost in self._lost.values()]
-        taken = {port for one in records for port in (one.port, one.grpc_port) if port}
+        taken = {port for one in records for port in one.ports}
         first = replica_port(taken)
         return first, replica_port(taken | {first})
 

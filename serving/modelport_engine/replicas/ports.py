@@ -12,7 +12,7 @@ import psutil
 from modelport_engine.errors import EngineStartFailed, PortInUse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 LOOPBACK = ("127.0.0.1",)
 """Where replicas listen, and the gateway unless it is asked otherwise."""
@@ -75,6 +75,15 @@ def gateway_port(
             "stop what holds it, or choose another one with --gateway-port",
         )
     return wanted
+
+
+def is_connected(pid: int, ports: Collection[int]) -> bool:
+    """Tell whether a process has connections to any of these ports, open or being opened."""
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.raddr and one.raddr.port in ports for one in connections)
 
 
 def _holder(port: int) -> str:

@@ -153,6 +153,11 @@ class ReplicaRecord:
         """What it is a replica of."""
         return Part(self.revision, self.component)
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where it answers: REST, and gRPC if it speaks it."""
+        return (self.port, self.grpc_port) if self.grpc_port else (self.port,)
+
 
 @dataclass(frozen=True)
 class Event:
