@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from tests.engine.gate import Gate
+from tests.engine.looking import lives
 
 from modelport_engine.client import EngineClient
 from modelport_engine.errors import EngineError
@@ -156,11 +157,7 @@ class Home:
 
     def living(self) -> list[psutil.Process]:
         """Processes seen here that still live."""
-        return [
-            process
-            for process in self.seen
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        ]
+        return [process for process in self.seen if lives(process)]
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
+from tests.engine.looking import words
 
 from modelport_engine.client import EngineClient
 from modelport_engine.errors import (
@@ -34,6 +34,7 @@ from modelport_engine.replicas.processes import is_alive
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import psutil
     from tests.engine.conftest import Home
 
 
@@ -343,7 +344,7 @@ def test_a_start_that_fails_leaves_what_it_took_over(home: Home) -> None:
         home.start()
     assert home.predict(url)["pid"] == replica
 
-    (envoy,) = (process for process in owned(home) if "envoy" in process.name())
+    (envoy,) = named(home, "_bin/envoy")
     envoy.kill()
     home.eventually(lambda: not is_alive(envoy.pid))
     with pytest.raises(StorageFailed):
@@ -447,10 +448,5 @@ def owned_replicas(home: Home) -> list[psutil.Process]:
 
 
 def named(home: Home, word: str) -> list[psutil.Process]:
-    """Processes of this home with a word in their command line; one may end meanwhile."""
-    found = []
-    for process in owned(home):
-        with suppress(psutil.NoSuchProcess):
-            if any(word in argument for argument in process.cmdline()):
-                found.append(process)
-    return found
+    """Processes of this home with a word in their command line."""
+    return [process for process in owned(home) if word in " ".join(words(process))]

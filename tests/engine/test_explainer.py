@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engine.looking import words
 
 from modelport_engine.errors import RevisionFailed
 
@@ -38,12 +39,11 @@ def explain(home: Home, url: str, path: str = "/v1/models/tumor:explain") -> dic
 def pids(home: Home) -> dict[str, int]:
     """The engine's runtimes, by component."""
     home.remember()
+    lines = {process.pid: " ".join(words(process)) for process in home.living()}
     return {
-        "explainer" if "--predictor_host" in " ".join(process.cmdline()) else "predictor": (
-            process.pid
-        )
-        for process in home.living()
-        if any("--model_name" in word for word in process.cmdline())
+        "explainer" if "--predictor_host" in line else "predictor": pid
+        for pid, line in lines.items()
+        if "--model_name" in line
     }
 
 

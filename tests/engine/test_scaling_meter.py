@@ -15,6 +15,7 @@ import psutil
 from modelport_engine.scaling import Autoscaler, Meter, Scale, Windows
 
 from .conftest import eventually
+from .looking import lives
 from .scaling_part import Counted
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_what_has_ended_is_no_longer_measured() -> None:
     with replica(BUSY) as busy:
         worker = eventually(lambda: busy.children())[0]
         worker.kill()
-        eventually(lambda: not busy.is_running() or busy.status() == psutil.STATUS_ZOMBIE)
+        eventually(lambda: not lives(busy))
         after = look().sample("", [busy.pid])
         assert worker.pid not in after.cpu_seconds
         assert after.memory_bytes == 0

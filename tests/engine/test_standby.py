@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tests.engine.looking import words
 
 from modelport_engine import standby as program
 from modelport_engine.errors import EngineUnavailable, HomeInUse, StorageFailed
@@ -22,14 +23,8 @@ if TYPE_CHECKING:
 
 
 def standbys(home: Home) -> list[int]:
-    found = []
-    for process in owned(home.client.paths.home):
-        try:
-            if program.__file__ in process.cmdline():
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
+    everything = owned(home.client.paths.home)
+    return [process.pid for process in everything if program.__file__ in words(process)]
 
 
 def only_standby(home: Home) -> int:

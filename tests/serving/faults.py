@@ -628,7 +628,10 @@ async def both_listening(server: Any) -> list[psutil.Process]:
 
 def is_listening(process: psutil.Process) -> bool:
     """Whether a process listens on both ports."""
-    return sum(c.status == "LISTEN" for c in process.net_connections("tcp")) == 2
+    try:
+        return sum(c.status == "LISTEN" for c in process.net_connections("tcp")) == 2
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 async def until_idle(server: Any) -> list[str]:

