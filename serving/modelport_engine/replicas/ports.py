@@ -78,12 +78,16 @@ def gateway_port(
 
 
 def is_connected(pid: int, ports: Collection[int]) -> bool:
-    """Tell whether a process has connections to any of these ports, open or being opened."""
+    """Tell whether a process has connections to any of these replicas' ports, or is opening some.
+
+    No, where the process is gone or the system does not tell.
+    """
+    addresses = {(host, port) for host in LOOPBACK for port in ports}
     try:
         connections = psutil.Process(pid).net_connections(kind="tcp")
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return False
-    return any(one.raddr and one.raddr.port in ports for one in connections)
+    return any(connection.raddr in addresses for connection in connections)
 
 
 def _holder(port: int) -> str:
