@@ -65,7 +65,7 @@ sweep: install ## Carry every kind of model from training to the wire; write doc
 fuzz: install ## Send the runtime 100,000 damaged requests (some minutes)
 	$(BIN)/python tests/serving/fuzz.py --requests 100000
 
-faults: install ## Kill and change the local engine under load, and count what comes of it (half an hour)
+faults: install ## Kill and change the local engine under load, and count what comes of it (twenty minutes)
 	$(BIN)/python -m tests.engine.faults --write-readme
 	$(BIN)/python -m tests.engine.faults --random 120
 

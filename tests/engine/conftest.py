@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from tests.engine.gate import Gate
-from tests.engine.looking import lives
+from tests.engine.processes import lives
 
 from modelport_engine.client import EngineClient
 from modelport_engine.errors import EngineError

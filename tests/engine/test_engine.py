@@ -15,7 +15,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.engine.looking import words
+from tests.engine.processes import words
 
 from modelport_engine.client import EngineClient
 from modelport_engine.errors import (

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engine.looking import words
+from tests.engine.processes import words
 
 from modelport_engine.errors import RevisionFailed
 

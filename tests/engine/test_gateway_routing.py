@@ -192,6 +192,20 @@ def test_a_service_counts_what_it_answered(gate: Gate) -> None:
             assert [one.result() for one in asked] == [(200, "one")] * 3
 
 
+def test_requests_that_wait_for_a_replica_that_left_are_waited_for(gate: Gate) -> None:
+    with Replica("goes") as going, Replica("stays") as staying:
+        gate.apply(shared((backend("pair", going, concurrency=1), 100)))
+        going.delay = 0.3
+        with ThreadPoolExecutor(5) as pool:
+            asked = [pool.submit(gate.ask) for _ in range(5)]
+            eventually(lambda: gate.run(gate.gateway.statistics())["default/pair"].active == 5)
+            gate.apply(shared((backend("pair", staying, concurrency=1), 100)))
+            assert gate.run(gate.gateway.left([going.port], limit=10.0))
+            assert gate.run(gate.gateway.statistics())["default/pair"].active == 0
+            assert [one.result() for one in asked] == [(200, "goes")] * 5
+            assert going.most == 1
+
+
 def test_a_replica_that_left_the_table_is_waited_for_over_rest_and_grpc(gate: Gate) -> None:
     with Replica("goes", speaks_grpc=True) as going, Replica("stays", speaks_grpc=True) as staying:
         ports = [going.port, *going.grpc_ports]

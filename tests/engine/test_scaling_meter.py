@@ -15,7 +15,7 @@ import psutil
 from modelport_engine.scaling import Autoscaler, Meter, Scale, Windows
 
 from .conftest import eventually
-from .looking import lives
+from .processes import lives
 from .scaling_part import Counted
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from tests.engine.looking import words
+from tests.engine.processes import words
 
 from modelport_engine import standby as program
 from modelport_engine.errors import EngineUnavailable, HomeInUse, StorageFailed

