@@ -192,6 +192,11 @@ def test_a_service_counts_what_it_answered(gate: Gate) -> None:
             assert [one.result() for one in asked] == [(200, "one")] * 3
 
 
+def test_who_asks_a_service_without_any_replica_is_told_so(gate: Gate) -> None:
+    gate.apply(shared((backend("none"), 100)))
+    assert gate.ask() == (503, {"error": "no replica of it is ready; ask again soon"})
+
+
 def test_requests_that_wait_for_a_replica_that_left_are_waited_for(gate: Gate) -> None:
     with Replica("goes") as going, Replica("stays") as staying:
         gate.apply(shared((backend("pair", going, concurrency=1), 100)))

@@ -198,19 +198,28 @@ def _local_replies() -> Resource:
     no_token = {"status_code_filter": {"comparison": is_403}}
     refused = {
         "status_code": 401,
-        "body": {"inline_string": "send the gateway's token: Authorization: Bearer TOKEN"},
+        **_text("send the gateway's token: Authorization: Bearer TOKEN"),
         "headers_to_add": [{"header": {"key": "WWW-Authenticate", "value": "Bearer"}}],
     }
-    # Envoy's own words for a replica that ended, or cannot be reached, are for its developers.
-    lost = {"body": {"inline_string": "the replica that was to answer has ended; ask again"}}
-    is_lost = {"response_flag_filter": {"flags": ["UC", "UF"]}}
+    # Envoy's own words for what became of a replica are for its developers.
+    said = [
+        (_flagged("UC", "UF"), _text("the replica that was to answer has ended; ask again")),
+        (_flagged("UH"), _text("no replica of it is ready; ask again soon")),
+        (no_token, refused),
+    ]
+    mappers: list[Resource] = []
+    for when, answer in said:
+        mappers.append({**answer, "filter": {"and_filter": {"filters": [when, grpc]}}, **plain})
+        mappers.append({**answer, "filter": when})
     return {
-        "mappers": [
-            {**lost, "filter": {"and_filter": {"filters": [is_lost, grpc]}}, **plain},
-            {**lost, "filter": is_lost},
-            {**refused, "filter": {"and_filter": {"filters": [no_token, grpc]}}, **plain},
-            {**refused, "filter": no_token},
-            {"filter": grpc, **plain},
-        ],
+        "mappers": [*mappers, {"filter": grpc, **plain}],
         "body_format": {"json_format": {"error": _SAID}},
     }
+
+
+def _flagged(*flags: str) -> Resource:
+    return {"response_flag_filter": {"flags": [*flags]}}
+
+
+def _text(text: str) -> Resource:
+    return {"body": {"inline_string": text}}

@@ -33,8 +33,10 @@ _PATIENCE = 4.0
 _RECONNECT = 0.5
 # Seconds within which a gRPC client tries again.
 
-_CUT = "(503|UNAVAILABLE) the replica that was to answer has ended"
-_NO_GATEWAY = "nobody listens|connection lost|UNAVAILABLE"
+CUT = "(503|UNAVAILABLE) the replica that was to answer has ended"
+NO_GATEWAY = "nobody listens|connection lost|UNAVAILABLE"
+NO_REPLICA = "503 no replica of it is ready"
+STOPPED = ".*(is stopped|has no ready revision)"
 # What clients are told.
 
 _MOMENT = 0.5
@@ -144,7 +146,7 @@ def stop_and_start(trial: Trial) -> None:
         with trial.recovery("started") as started:
             trial.apply()
             trial.until_answered(started)
-        trial.excuse(_ASKED_FOR, ".*(is stopped|has no ready revision)", begun, now())
+        trial.excuse(_ASKED_FOR, STOPPED, begun, now())
 
 
 def crash_looping_neighbour(trial: Trial) -> None:
@@ -233,7 +235,7 @@ def envoy_killed(trial: Trial) -> None:
         with trial.recovery():
             killed = trial.site.kill(trial.site.gateway())
             trial.until_answered(killed.gone)
-        trial.excuse(_NOBODY, _NO_GATEWAY, killed.begun, now() + _RECONNECT)
+        trial.excuse(_NOBODY, NO_GATEWAY, killed.begun, now() + _RECONNECT)
 
 
 def everything_killed(trial: Trial) -> None:
@@ -245,8 +247,8 @@ def everything_killed(trial: Trial) -> None:
             trial.site.start()
             trial.until_replicas(2)
             trial.until_answered(killed.gone)
-        trial.excuse(_NOBODY, _NO_GATEWAY, killed.begun, now() + _RECONNECT)
-        trial.excuse(_WAITED, _CUT, killed.begun, now(), least=_PATIENCE)
+        trial.excuse(_NOBODY, NO_GATEWAY, killed.begun, now() + _RECONNECT)
+        trial.excuse(_WAITED, CUT, killed.begun, now(), least=_PATIENCE)
 
 
 CASES: dict[str, Case] = {
@@ -284,8 +286,8 @@ def _kill_replica(trial: Trial, of: int) -> None:
     with trial.recovery():
         killed = trial.site.kill(victim["pid"], port=victim["port"])
         trial.until_replicas(of, without=[victim["pid"]])
-    trial.excuse(_SENT, _CUT, killed.begun, killed.gone + _REACTION)
-    trial.excuse(_WAITED, _CUT, killed.begun, now(), least=_PATIENCE)
+    trial.excuse(_SENT, CUT, killed.begun, killed.gone + _REACTION)
+    trial.excuse(_WAITED, CUT, killed.begun, now(), least=_PATIENCE)
 
 
 def _kill_engine(trial: Trial) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tests.engine.faults.audit import flaws
+from tests.engine.faults.cases import CUT, NO_GATEWAY, NO_REPLICA, STOPPED
 from tests.engine.faults.site import SERVICE, stopped
 from tests.engine.faults.traffic import now
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _NEIGHBOUR = "neighbour"
 _CHANCE = "something was killed just then"
+_KILLED = f"{CUT}|{NO_GATEWAY}|{NO_REPLICA}|{STOPPED}"
 _MODELS = 3
 _MOST_PAUSE = 1.5
 # Seconds from one fault to the next; what a kill starts takes about as long.
@@ -67,7 +69,7 @@ class Chaos:
             self._see_to_the_engine()
             for flaw in flaws(self._site):
                 self._trial.check(False, flaw)
-        self._trial.excuse(_CHANCE, ".", begun, now())
+        self._trial.excuse(_CHANCE, _KILLED, begun, now())
         self._check_what_was_acknowledged()
         self._trial.go_on(1)
 
